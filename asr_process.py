@@ -1,0 +1,518 @@
+"""Both sides of the process boundary: engines that recognise, and the pool that leases them.
+
+    server process                                     engine process, one each
+    ┌───────────────────────────────────────┐          ┌──────────────────────────────────┐
+    │ session ──▶ Lease ── commands queue ──┼─────────▶│ receiver ─▶ frames ─▶ VAD        │
+    │    ▲                                  │          │   ─▶ Endpointer ─▶ utterance     │
+    │    └─ SessionSink ◀─ keeper thread ◀──┼──────────┼── answers queue ◀─ Recognizer    │
+    └───────────────────────────────────────┘          └──────────────────────────────────┘
+
+Each engine has one pair of queues, thrown away with it: a process that is killed while it holds a queue's lock
+blocks nobody else. Who owns what: the pool's lock guards every engine's state in the server; the engine process
+owns audio and endpointing. An engine is idle again when *it* has said that a session is over, not before.
+
+Errors:
+    LeaseOver   the engine is no longer the session's: it failed, or the session has ended
+"""
+
+import contextlib
+import enum
+import logging
+import multiprocessing
+import multiprocessing.connection
+import multiprocessing.forkserver
+import os
+import signal
+import threading
+import time
+from collections import deque
+from typing import Any, Callable, Deque, Iterator, List, NamedTuple, Optional, Union
+
+from typing_extensions import Protocol
+
+import logger
+from engine.config import ASRConfig
+from engine.messages import (
+    CHUNK_BYTES,
+    WINDOW_BYTES,
+    Abort,
+    Answer,
+    Audio,
+    Closed,
+    Command,
+    Consumed,
+    Finish,
+    Logged,
+    Open,
+    Opened,
+    Ready,
+    Recognized,
+    StartFailed,
+    cost_bytes,
+)
+
+__all__ = ["ASRConfig", "ASRProcess", "EnginePool", "EngineState", "Lease", "LeaseOver", "SessionSink", "Ticket"]
+
+_log = logging.getLogger(__name__)
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_JOIN_S = 5.0
+
+# A fork server: engines are forked from a small process that has torch loaded and no threads, never from the server.
+_CONTEXT = multiprocessing.get_context("forkserver")
+
+
+def _run_engine(*args: Any) -> None:
+    """Where the engine process begins."""
+    from engine.worker import engine_main  # noqa: PLC0415 - the server process does not load torch
+
+    engine_main(*args)
+
+
+class LeaseOver(Exception):
+    """The engine is no longer this session's: it failed, or the session has ended."""
+
+
+class ASRProcess:
+    """One engine process and its pair of queues, as the server sees it."""
+
+    def __init__(self, index: int, config: ASRConfig, log_level: str = "info") -> None:
+        # Typed Any for their pipe ends, which multiprocessing shows to nobody but its own concurrent.futures.
+        self._commands: Any = _CONTEXT.SimpleQueue()
+        self._answers: Any = _CONTEXT.SimpleQueue()
+        self._process = _CONTEXT.Process(
+            target=_run_engine,
+            args=(config, log_level, self._commands, self._answers),
+            name=f"engine-{index}",
+            daemon=True,
+        )
+
+    def start(self) -> None:
+        """Start the process; raises OSError when the machine has no room for it."""
+        self._process.start()
+        # Each side lets go of the other's ends, so that both learn of the other's death from the queue itself.
+        self._commands._reader.close()
+        self._answers._writer.close()
+
+    @property
+    def pid(self) -> Optional[int]:
+        """The process's id."""
+        return self._process.pid
+
+    def send(self, command: Command) -> None:
+        """Hand over a command; to a process that is gone, it goes nowhere."""
+        with contextlib.suppress(OSError):  # the keeper learns of the death from `answers`, and tells the session
+            self._commands.put(command)
+
+    def answers(self) -> Iterator[Answer]:
+        """What the engine says, until it is gone."""
+        reader, sentinel = self._answers._reader, self._process.sentinel
+        while True:
+            ready = multiprocessing.connection.wait([reader, sentinel])
+            if reader not in ready and not reader.poll():
+                return
+            try:
+                yield self._answers.get()
+            except (EOFError, OSError):
+                return
+
+    def kill(self) -> None:
+        """End the process at once, also a frozen one."""
+        self._process.kill()
+
+    def close(self) -> str:
+        """Let go of the process, ending it if need be; returns how it ended."""
+        self._process.kill()
+        self._process.join(_JOIN_S)
+        exit_code = self._process.exitcode
+        self._commands._writer.close()
+        self._answers._reader.close()
+        return f"it was ended by signal {-exit_code}" if exit_code and exit_code < 0 else f"exit status {exit_code}"
+
+
+class EngineState(enum.Enum):
+    """What `%c` tells of an engine."""
+
+    STARTING = "starting"
+    SLEEPING = "sleeping"
+    RUNNING = "running"
+
+
+class SessionSink(Protocol):
+    """Where a session's results go. Called from the engine's keeper thread: must not block."""
+
+    def on_segment(self, segment: Recognized) -> None:
+        """A segment was recognised; its text may be empty."""
+
+    def on_finished(self) -> None:
+        """All results are out; the engine is free again."""
+
+    def on_engine_failed(self, reason: str) -> None:
+        """There will be no more results."""
+
+
+class _Engine:
+    """One place for an engine: the process in it changes when one dies. Guarded by the pool's lock."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.state = EngineState.STARTING
+        self.process: Optional[ASRProcess] = None
+        self.lease: Optional[Lease] = None
+        self.owed_answers = 0
+        self.owed_since_s = 0.0
+        self.was_hung = False
+        self.starts = 0
+
+    def owe(self, now_s: float) -> None:
+        """The process has been asked something."""
+        if not self.owed_answers:
+            self.owed_since_s = now_s
+        self.owed_answers += 1
+
+    def hear(self, answer: Answer, now_s: float) -> None:
+        """It has said something, so it is alive: what it still owes counts from now."""
+        self.owed_since_s = now_s
+        if isinstance(answer, (Opened, Consumed, Closed)):
+            self.owed_answers -= 1
+
+    def overdue_s(self, now_s: float) -> float:
+        """For how long an answer is owed; 0 when none is."""
+        return now_s - self.owed_since_s if self.owed_answers else 0.0
+
+    def reset(self) -> None:
+        """Nothing runs here."""
+        self.state = EngineState.STARTING
+        self.process = None
+        self.lease = None
+        self.owed_answers = 0
+        self.was_hung = False
+
+
+class Lease:
+    """One session's hold on one engine. For the session's threads; every method may be called in any order."""
+
+    def __init__(self, lock: threading.RLock, engine: _Engine, session: int, sink: SessionSink) -> None:
+        self.engine_index = engine.index
+        self.session = session
+        self.sink = sink
+        self._engine = engine
+        self._changed = threading.Condition(lock)
+        self._waiting_bytes = 0
+        self._ending = False
+        self.released = False
+
+    def send_audio(self, pcm: bytes) -> None:
+        """Pass audio on; blocks while the engine has about a second of it waiting. Raises LeaseOver."""
+        for offset in range(0, len(pcm), CHUNK_BYTES):
+            chunk = pcm[offset : offset + CHUNK_BYTES]
+            with self._changed:
+                while self._waiting_bytes + cost_bytes(chunk) > WINDOW_BYTES and not self._ending:
+                    self._changed.wait()
+                if self._ending:
+                    raise LeaseOver
+                self._waiting_bytes += cost_bytes(chunk)
+                process = self._ask()
+            process.send(Audio(self.session, chunk))
+
+    def finish(self) -> None:
+        """No more audio: the sink gets what is left, then `on_finished`."""
+        self._end(Finish(self.session))
+
+    def release(self) -> None:
+        """The client is gone: nothing more reaches the sink. Also after `finish`, or when all is over."""
+        self.released = True
+        self._end(Abort(self.session))
+
+    def _end(self, command: Union[Finish, Abort]) -> None:
+        with self._changed:
+            process = self._engine.process
+            if self._engine.lease is not self or process is None or (self._ending and not self.released):
+                return
+            if not self._ending:  # one answer, Closed, is owed to either command or both
+                self._engine.owe(time.monotonic())
+            self.cut_off()
+        process.send(command)
+
+    def _ask(self) -> ASRProcess:
+        assert self._engine.process is not None
+        self._engine.owe(time.monotonic())
+        return self._engine.process
+
+    # The pool's side, with its lock held.
+
+    def open(self) -> None:
+        """The session begins."""
+        self._ask().send(Open(self.session))
+
+    def consumed(self, cost: int) -> None:
+        """The engine has dealt with some of the audio."""
+        self._waiting_bytes -= cost
+        self._changed.notify_all()
+
+    def cut_off(self) -> None:
+        """The engine takes no more audio of this session."""
+        self._ending = True
+        self._changed.notify_all()
+
+
+class Ticket:
+    """A place in the queue for an engine; `lease` is set when it is this client's turn."""
+
+    def __init__(self, sink: SessionSink, on_granted: Callable[[], object]) -> None:
+        self.sink = sink
+        self.on_granted = on_granted
+        self.lease: Optional[Lease] = None
+
+
+_BACKOFF_FIRST_S = 0.5
+_BACKOFF_LIMIT_S = 30.0
+_STABLE_S = 10.0  # an engine that lived longer than this is not in a crash loop
+_FAILED_STARTS_LIMIT = 5
+
+
+class EnginePool:
+    """The engines: leases them to sessions, replaces those that die or hang.
+
+    One keeper thread for each engine starts its process, listens to it and starts the next one; one watchdog thread
+    ends processes that owe an answer for too long.
+
+    Args:
+        config: for every engine; `config.model.channel` of them run.
+        log_level: of the engines' processes.
+        on_ready: called once, when every engine has loaded its model.
+        on_fatal: called at most once, with the reason, when an engine cannot be started at all.
+    """
+
+    def __init__(
+        self,
+        config: ASRConfig,
+        log_level: str,
+        on_ready: Callable[[], None],
+        on_fatal: Callable[[str], None],
+    ) -> None:
+        self._config = config
+        self._log_level = log_level
+        self._on_ready = on_ready
+        self._on_fatal = on_fatal
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._engines = [_Engine(index) for index in range(config.model.channel)]
+        self._tickets: Deque[Ticket] = deque()
+        self._sessions = 0
+        self._first_starts = 0  # engines that have been ready at least once
+        self._stopping = False
+        self._threads: List[threading.Thread] = []
+
+    def start(self) -> None:
+        """Begin to start the engines: the first one alone, as it may have to bring the weights. Main thread only."""
+        _start_fork_server()
+        for engine in self._engines:
+            self._start_thread(self._keep, f"keeper-{engine.index}", engine)
+        self._start_thread(self._watch, "watchdog")
+
+    def _start_thread(self, target: Callable[..., None], name: str, *args: Any) -> None:
+        thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def stop(self) -> None:
+        """End every engine and every thread; sessions that still run lose theirs."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+            for engine in self._engines:
+                if engine.process is not None:
+                    engine.process.kill()
+        for thread in self._threads:
+            thread.join()
+        multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
+
+    def states(self) -> List[EngineState]:
+        """What each engine does, in order."""
+        with self._lock:
+            return [engine.state for engine in self._engines]
+
+    # --- leasing
+
+    def request(self, sink: SessionSink, on_granted: Callable[[], object]) -> Ticket:
+        """Ask for an engine: the ticket has its lease at once, or gets it in turn.
+
+        `on_granted` is called then, under the pool's lock: it must not block.
+        """
+        ticket = Ticket(sink, on_granted)
+        with self._lock:
+            idle = next((engine for engine in self._engines if engine.state is EngineState.SLEEPING), None)
+            if idle is None:
+                self._tickets.append(ticket)
+            else:
+                self._grant(idle, ticket)
+        return ticket
+
+    def withdraw(self, ticket: Ticket) -> Optional[Lease]:
+        """Give up waiting; returns the lease if the ticket has got one in the meantime."""
+        with self._lock:
+            if ticket in self._tickets:
+                self._tickets.remove(ticket)
+        return ticket.lease
+
+    def any_clearing_up(self) -> bool:
+        """Whether an engine whose client has gone is about to be free."""
+        with self._lock:
+            return any(engine.lease is not None and engine.lease.released for engine in self._engines)
+
+    def _grant(self, engine: _Engine, ticket: Ticket) -> None:
+        self._sessions += 1
+        engine.state = EngineState.RUNNING
+        engine.lease = ticket.lease = Lease(self._lock, engine, self._sessions, ticket.sink)
+        ticket.lease.open()
+
+    def _make_idle(self, engine: _Engine) -> None:
+        engine.lease = None
+        engine.state = EngineState.SLEEPING
+        if self._tickets:
+            ticket = self._tickets.popleft()
+            self._grant(engine, ticket)
+            ticket.on_granted()
+
+    # --- one engine's life, in its keeper thread
+
+    def _keep(self, engine: _Engine) -> None:
+        failed_starts = deaths_in_a_row = 0
+        if engine.index > 0:
+            self._wait_for_the_first()
+        while not self._stopping:
+            started_s = time.monotonic()
+            death = self._live(engine)
+            if self._stopping:
+                return
+            failed_starts = 0 if death.was_ready else failed_starts + 1
+            if failed_starts == _FAILED_STARTS_LIMIT or (death.explained and not self._has_been_ready()):
+                self._on_fatal(death.reason)
+                return
+            deaths_in_a_row = deaths_in_a_row + 1 if time.monotonic() - started_s < _STABLE_S else 1
+            _log.error("engine %d: %s; it is started again", engine.index, death.reason)
+            self._back_off(deaths_in_a_row)
+
+    def _live(self, engine: _Engine) -> "_Death":
+        """Run one process from start to death; its session, if any, learns of the death."""
+        process = ASRProcess(engine.index, self._config, self._log_level)
+        death = _Death()
+        try:
+            process.start()
+        except (OSError, EOFError) as error:  # EOFError: the fork server died meanwhile
+            return death._replace(reason=f"its process cannot be started ({error})")
+        with self._lock:
+            engine.process = process
+            if self._stopping:
+                process.kill()
+        for answer in process.answers():
+            if isinstance(answer, StartFailed):
+                death = death._replace(explained=True, reason=answer.reason)
+            elif isinstance(answer, Ready):
+                death = death._replace(was_ready=True)
+            self._handle(engine, answer)
+        ending = process.close()
+        if not death.explained:
+            death = death._replace(reason=self._hung_reason() if engine.was_hung else f"its process died ({ending})")
+        self._bury(engine, death.reason)
+        return death
+
+    def _hung_reason(self) -> str:
+        return f"it gave no answer for {self._config.model.hang_timeout:g} s and was ended"
+
+    def _bury(self, engine: _Engine, reason: str) -> None:
+        with self._lock:
+            lease = engine.lease
+            engine.reset()
+            if lease is not None:
+                lease.cut_off()
+        if lease is not None and not lease.released:
+            lease.sink.on_engine_failed(f"engine {engine.index}: {reason}")
+
+    def _handle(self, engine: _Engine, answer: Answer) -> None:
+        if isinstance(answer, Logged):
+            logger.handle_forwarded(answer.record)
+            return
+        with self._lock:
+            engine.hear(answer, time.monotonic())
+            lease = engine.lease
+            if isinstance(answer, (Ready, Closed)):
+                self._make_idle(engine)
+            elif isinstance(answer, Consumed) and lease is not None and lease.session == answer.session:
+                lease.consumed(answer.cost)
+        if isinstance(answer, Ready):
+            self._count_ready(engine)
+        elif lease is not None and not lease.released:
+            if isinstance(answer, Recognized):
+                lease.sink.on_segment(answer)
+            elif isinstance(answer, Closed):
+                lease.sink.on_finished()
+
+    # --- starting
+
+    def _has_been_ready(self) -> bool:
+        return self._first_starts == len(self._engines)
+
+    def _wait_for_the_first(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._first_starts > 0 or self._stopping)
+
+    def _count_ready(self, engine: _Engine) -> None:
+        with self._changed:
+            engine.starts += 1
+            if engine.starts > 1:
+                return
+            self._first_starts += 1
+            all_ready = self._has_been_ready()
+            self._changed.notify_all()
+        if all_ready:
+            self._on_ready()
+
+    def _back_off(self, deaths_in_a_row: int) -> None:
+        """An engine that died once is back at once; one that keeps dying is not."""
+        if deaths_in_a_row > 1:
+            delay_s = min(_BACKOFF_FIRST_S * 2 ** (deaths_in_a_row - 2), _BACKOFF_LIMIT_S)
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping, delay_s)
+
+    # --- the watchdog's thread
+
+    def _watch(self) -> None:
+        """End every process that owes an answer for longer than `hang_timeout`.
+
+        Sleeping for as long as the nearest deadline, or one whole `hang_timeout`, misses nothing: whatever comes to
+        be owed meanwhile has its deadline later.
+        """
+        limit_s = self._config.model.hang_timeout
+        with self._changed:
+            while not self._stopping:
+                now_s = time.monotonic()
+                for engine in self._engines:
+                    if engine.overdue_s(now_s) >= limit_s and engine.process is not None and not engine.was_hung:
+                        engine.was_hung = True
+                        engine.process.kill()
+                waiting = [engine.overdue_s(now_s) for engine in self._engines if not engine.was_hung]
+                self._changed.wait(limit_s - max(waiting, default=0.0))
+
+
+class _Death(NamedTuple):
+    """How a process ended."""
+
+    was_ready: bool = False
+    explained: bool = False  # the process itself said why it cannot start
+    reason: str = ""
+
+
+def _start_fork_server() -> None:
+    """Start the process that engines are forked from, deaf to Ctrl-C, with torch loaded."""
+    # Whatever the working directory, PYTHONPATH tells the fork server where its preload is; no argument does.
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if _HERE not in paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join([_HERE] + [path for path in paths if path])
+    _CONTEXT.set_forkserver_preload(["engine.worker"])
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, previous)

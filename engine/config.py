@@ -1,0 +1,163 @@
+"""The configuration: its sections, what is allowed in them, and how it is read.
+
+Errors:
+    ConfigError   the file cannot be used; `faults` has one line for each thing that is wrong
+"""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any, Dict, Hashable, List, Tuple, Type, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from typing_extensions import Literal
+
+from recognizer.catalog import AUTO_LANGUAGE, LANGUAGE_CODES, MODEL_NAMES
+
+_WINDOW_S = 30.0  # what Whisper hears at once
+
+
+class Section(BaseModel):
+    """One section of the configuration: exact types, no unknown keys, no change after loading."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, validate_default=True)
+
+
+class AudioConfig(Section):
+    """What clients send, and the frames that VAD sees."""
+
+    sample_rate: Literal[8000, 16000, 32000, 48000] = 16000
+    frame_duration_ms: Literal[10, 20, 30] = 30
+    frame_size: int = 480  # samples
+
+    @field_validator("frame_size")
+    @classmethod
+    def _matches_rate(cls, frame_size: int, info: ValidationInfo) -> int:
+        if {"sample_rate", "frame_duration_ms"} <= info.data.keys():
+            rate, duration_ms = info.data["sample_rate"], info.data["frame_duration_ms"]
+            if frame_size * 1000 != rate * duration_ms:
+                expected = rate * duration_ms // 1000
+                raise ValueError(f"expected {expected} samples ({duration_ms} ms at {rate} Hz)")
+        return frame_size
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one frame of 16-bit samples."""
+        return 2 * self.frame_size
+
+    @property
+    def bytes_per_second(self) -> int:
+        """Bytes of one second of 16-bit samples."""
+        return 2 * self.sample_rate
+
+
+class ModelConfig(Section):
+    """The recogniser, and how many of it run."""
+
+    size: str = "base"
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")
+    language: str = "ko"
+    channel: int = Field(1, ge=1)  # engines, so clients at once
+    beam_size: int = Field(5, ge=1)
+    hang_timeout: float = Field(60, gt=0)  # seconds
+
+    @field_validator("size")
+    @classmethod
+    def _is_known(cls, size: str) -> str:
+        if size not in MODEL_NAMES and not os.path.exists(os.path.expanduser(size)):
+            raise ValueError(f"expected a path that exists, or one of {', '.join(MODEL_NAMES)}")
+        return size
+
+    @field_validator("language")
+    @classmethod
+    def _is_spoken(cls, language: str, info: ValidationInfo) -> str:
+        if language != AUTO_LANGUAGE and language not in LANGUAGE_CODES:
+            raise ValueError("expected a language code of Whisper, such as ko or en, or auto")
+        if str(info.data.get("size", "")).endswith(".en") and language not in ("en", AUTO_LANGUAGE):
+            raise ValueError(f"expected en, the only language of the model {info.data['size']}")
+        return language
+
+
+class VadConfig(Section):
+    """Where utterances begin and end."""
+
+    mode: Literal[0, 1, 2, 3] = 1
+    silence_threshold: int = Field(16, ge=1)  # unvoiced frames that end a segment
+    max_speech_duration: float = Field(10, ge=1, le=_WINDOW_S)  # seconds
+
+
+class ASRConfig(BaseModel):
+    """What an engine needs to know."""
+
+    model_config = Section.model_config
+
+    audio: AudioConfig = AudioConfig()
+    model: ModelConfig = ModelConfig()
+    vad: VadConfig = VadConfig()
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+_Config = TypeVar("_Config", bound=ASRConfig)
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used.
+
+    Attributes:
+        faults: one line each, `section.key: what is wrong; what is expected`.
+    """
+
+    def __init__(self, faults: List[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+def load_config(path: Path, config_type: Type[_Config]) -> _Config:
+    """Read a YAML file; what it leaves out has its default. Raises ConfigError with all faults at once."""
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except OSError as error:
+        raise ConfigError([f"{path}: {error.strerror}; expected a configuration file, see --config"]) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: {' '.join(str(error).split())}; expected YAML"]) from error
+    try:
+        return config_type.model_validate({} if content is None else content)
+    except ValidationError as error:
+        raise ConfigError([_fault_line(fault, config_type) for fault in error.errors()]) from error
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """A key that stands twice is an error, not the silent loss of the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Dict[Hashable, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = key_node.value
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key} stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _fault_line(fault: Any, config_type: Type[ASRConfig]) -> str:
+    location: Tuple[str, ...] = tuple(str(part) for part in fault["loc"])
+    where, got = ".".join(location) or "the file", repr(fault["input"])
+    if fault["type"] == "extra_forbidden":
+        return f"{where}: unknown {'key' if location[1:] else 'section'}; {_near_key(location, config_type)}"
+    if fault["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        return f"{where}: got {got}; expected a section with keys"
+    message = str(fault["ctx"]["error"]) if fault["type"] == "value_error" else str(fault["msg"])
+    expected = message.replace("Input should be", "expected").replace("String should", "expected to")
+    return f"{where}: got {got}; {expected}"
+
+
+def _near_key(location: Tuple[str, ...], config_type: Type[ASRConfig]) -> str:
+    """`expected …`: the likely key for a typo, else all there are."""
+    model: Any = config_type
+    for section in location[:-1]:
+        model = model.model_fields[section].annotation
+    known = list(model.model_fields)
+    near = difflib.get_close_matches(location[-1], known, n=1)
+    return f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"

