@@ -33,7 +33,6 @@ from typing_extensions import Protocol
 import logger
 from engine.config import ASRConfig
 from engine.messages import (
-    CHUNK_BYTES,
     WINDOW_BYTES,
     Abort,
     Answer,
@@ -141,6 +140,9 @@ class EngineState(enum.Enum):
 class SessionSink(Protocol):
     """Where a session's results go. Called from the engine's keeper thread: must not block."""
 
+    def on_room(self) -> None:
+        """Audio that was refused may be offered again."""
+
     def on_segment(self, segment: Recognized) -> None:
         """A segment was recognised; its text may be empty."""
 
@@ -196,24 +198,32 @@ class Lease:
         self.engine_index = engine.index
         self.session = session
         self.sink = sink
-        self._engine = engine
-        self._changed = threading.Condition(lock)
-        self._waiting_bytes = 0
-        self._ending = False
         self.released = False
+        self._lock = lock
+        self._engine = engine
+        self._waiting_bytes = 0
+        self._refused = False
+        self._ending = False
 
-    def send_audio(self, pcm: bytes) -> None:
-        """Pass audio on; blocks while the engine has about a second of it waiting. Raises LeaseOver."""
-        for offset in range(0, len(pcm), CHUNK_BYTES):
-            chunk = pcm[offset : offset + CHUNK_BYTES]
-            with self._changed:
-                while self._waiting_bytes + cost_bytes(chunk) > WINDOW_BYTES and not self._ending:
-                    self._changed.wait()
-                if self._ending:
-                    raise LeaseOver
-                self._waiting_bytes += cost_bytes(chunk)
-                process = self._ask()
-            process.send(Audio(self.session, chunk))
+    def offer_audio(self, pcm: bytes) -> bool:
+        """Hand over at most CHUNK_BYTES of audio; never blocks.
+
+        Returns:
+            False when the engine has about a second of audio waiting: offer it again when the sink's `on_room` comes.
+
+        Raises:
+            LeaseOver: the engine takes no more audio of this session.
+        """
+        with self._lock:
+            if self._ending:
+                raise LeaseOver
+            self._refused = self._waiting_bytes + cost_bytes(pcm) > WINDOW_BYTES
+            if self._refused:
+                return False
+            self._waiting_bytes += cost_bytes(pcm)
+            process = self._ask()
+        process.send(Audio(self.session, pcm))
+        return True
 
     def finish(self) -> None:
         """No more audio: the sink gets what is left, then `on_finished`."""
@@ -225,7 +235,7 @@ class Lease:
         self._end(Abort(self.session))
 
     def _end(self, command: Union[Finish, Abort]) -> None:
-        with self._changed:
+        with self._lock:
             process = self._engine.process
             if self._engine.lease is not self or process is None or (self._ending and not self.released):
                 return
@@ -245,15 +255,15 @@ class Lease:
         """The session begins."""
         self._ask().send(Open(self.session))
 
-    def consumed(self, cost: int) -> None:
-        """The engine has dealt with some of the audio."""
+    def consumed(self, cost: int) -> bool:
+        """The engine has dealt with some of the audio; returns whether the session waits for that."""
         self._waiting_bytes -= cost
-        self._changed.notify_all()
+        refused, self._refused = self._refused, False
+        return refused
 
     def cut_off(self) -> None:
         """The engine takes no more audio of this session."""
         self._ending = True
-        self._changed.notify_all()
 
 
 class Ticket:
@@ -434,17 +444,20 @@ class EnginePool:
         if isinstance(answer, Logged):
             logger.handle_forwarded(answer.record)
             return
+        room = False
         with self._lock:
             engine.hear(answer, time.monotonic())
             lease = engine.lease
             if isinstance(answer, (Ready, Closed)):
                 self._make_idle(engine)
             elif isinstance(answer, Consumed) and lease is not None and lease.session == answer.session:
-                lease.consumed(answer.cost)
+                room = lease.consumed(answer.cost)
         if isinstance(answer, Ready):
             self._count_ready(engine)
         elif lease is not None and not lease.released:
-            if isinstance(answer, Recognized):
+            if room:
+                lease.sink.on_room()
+            elif isinstance(answer, Recognized):
                 lease.sink.on_segment(answer)
             elif isinstance(answer, Closed):
                 lease.sink.on_finished()

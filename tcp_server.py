@@ -10,6 +10,7 @@ the socket goes.
 """
 
 import argparse
+import contextlib
 import enum
 import errno
 import logging
@@ -22,16 +23,17 @@ import socket
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, List, Optional, Sequence, Set, Union
+from typing import BinaryIO, Callable, List, Optional, Sequence, Set, Union
 
 from pydantic import Field
 from typing_extensions import Literal
 
 import logger
-from asr_process import EnginePool, Lease, LeaseOver
+from asr_process import EnginePool, Lease, LeaseOver, Ticket
 from engine.config import ASRConfig, ConfigError, Section, load_config
-from engine.messages import Recognized
+from engine.messages import CHUNK_BYTES, Recognized
 from util import (
     END_PACKET,
     AudioFinished,
@@ -56,7 +58,8 @@ _log = logging.getLogger(__name__)
 _RECEIVE_BYTES = 64 * 1024
 _HIGH_WATER_BYTES = 256 * 1024  # of packets a client has not read, from which on it is not listened to either
 _LINGER_S = 2.0  # for the client to read the last packets, before what it still sends makes the kernel reset
-_CLEARING_UP_S = 0.9  # an engine whose client left is worth this long a wait
+_JUST_LEFT_S = 0.2  # a client that leaves and comes back at once can be faster than the news that it left
+_CLEARING_UP_S = 0.7  # an engine whose client has left is worth this long a wait
 _ACCEPT_RETRY_S = 1.0
 
 EXIT_OK = 0
@@ -91,6 +94,10 @@ class ServerConfig(ASRConfig):
     logging: LoggingConfig = LoggingConfig()
 
 
+class ClientLeft(Exception):
+    """The client has closed its connection."""
+
+
 # --- time and sockets ------------------------------------------------------------------------
 
 
@@ -114,16 +121,57 @@ def _wait_ready(sockets: Sequence[socket.socket], events: int, timeout_s: Option
     return [sock for sock in sockets if sock.fileno() in ready]
 
 
+class Waiter:
+    """Lets a client's reader wait for something in the server, and notice when its client leaves meanwhile."""
+
+    def __init__(self, client: socket.socket) -> None:
+        self._client = client
+        self._receiver, self._sender = socket.socketpair()
+        self._receiver.setblocking(False)
+        self._sender.setblocking(False)
+
+    def wake(self) -> None:
+        """Make the reader look again; from any thread, never blocks."""
+        with contextlib.suppress(OSError):  # woken often enough already, or closed: nobody waits
+            self._sender.send(b"!")
+
+    def wait_until(self, condition: Callable[[], bool], deadline: Optional["Deadline"] = None) -> bool:
+        """Wait for `condition()`, which is tried at once and after each `wake`; False when the time is over.
+
+        Raises:
+            ClientLeft: also when bytes of the client are still unread.
+        """
+        while not condition():
+            poller = select.poll()
+            poller.register(self._receiver, select.POLLIN)
+            poller.register(self._client, select.POLLRDHUP)
+            ready = poller.poll(None if deadline is None else deadline.remaining_s() * 1000)
+            if not ready:
+                return condition()
+            if any(fd == self._client.fileno() for fd, _ in ready):
+                raise ClientLeft
+            self._receiver.recv(_RECEIVE_BYTES)
+        return True
+
+    def close(self) -> None:
+        """Nobody waits or wakes any more."""
+        self._receiver.close()
+        self._sender.close()
+
+
 class PacketWriter:
     """Everything that one client is sent, in order, from a thread of its own.
 
     Args:
         sock: non-blocking.
         timeout_s: a client that takes nothing for so long is cut off.
+        name: of the thread.
+        on_room: called, in that thread, when what was queued has been sent.
     """
 
-    def __init__(self, sock: socket.socket, timeout_s: float, name: str) -> None:
+    def __init__(self, sock: socket.socket, timeout_s: float, name: str, on_room: Callable[[], None]) -> None:
         self._socket = sock
+        self._on_room = on_room
         self._timeout_s = timeout_s
         self._name = name
         self._changed = threading.Condition()
@@ -149,10 +197,9 @@ class PacketWriter:
                 if self._pending or self._thread is not None:
                     self._wake()
 
-    def wait_for_room(self) -> None:
-        """Block while the client has too much unread: who does not listen is not listened to."""
-        with self._changed:
-            self._changed.wait_for(lambda: len(self._pending) < _HIGH_WATER_BYTES or self._broken)
+    def has_room(self) -> bool:
+        """Whether the client has not too much unread: who does not listen is not listened to."""
+        return len(self._pending) < _HIGH_WATER_BYTES or self._broken
 
     def close(self) -> None:
         """The reader is done: wait for the thread to send what it can."""
@@ -176,8 +223,8 @@ class PacketWriter:
         except OSError:  # the client is gone, or takes nothing; a TimeoutError is one too
             with self._changed:
                 self._broken = self._finished = True
-                self._changed.notify_all()
         finally:
+            self._on_room()
             self._wake_reader()
 
     def _send_pending(self) -> bool:
@@ -186,8 +233,8 @@ class PacketWriter:
             self._changed.wait_for(lambda: self._pending or self._finished)
             packets, self._pending = self._pending, bytearray()
             last = self._finished
-            self._changed.notify_all()
         self._send_all(memoryview(packets))
+        self._on_room()
         return not last
 
     def _send_all(self, data: memoryview) -> None:
@@ -279,7 +326,8 @@ class Connection:
         self._config = config
         self._pool = pool
         self._protocol = ServerProtocol()
-        self._writer = PacketWriter(sock, config.network.socket_timeout, name)
+        self._writer = PacketWriter(sock, config.network.socket_timeout, name, self.on_room)
+        self._waiter: Optional[Waiter] = None  # from the moment an engine is asked for
         self._unit_deadline: Optional[Deadline] = Deadline(config.network.socket_timeout)  # handshake, then a packet
         self._ending = threading.Lock()
         self._outcome: Optional[str] = None  # how it ended; set once
@@ -298,6 +346,8 @@ class Connection:
             while self._read_once():
                 pass
             self._end("the client went away")
+        except ClientLeft:
+            self._end("the client went away")
         except MagicMismatch:
             self._end("the client speaks something else")
         except Exception:
@@ -308,6 +358,8 @@ class Connection:
     def _close(self) -> None:
         self._end("the connection failed")
         self._writer.close()
+        if self._waiter is not None:
+            self._waiter.close()
         self._socket.close()
         if self._recording is not None:
             self._recording.close()
@@ -377,6 +429,7 @@ class Connection:
             events = self._protocol.events()
 
     def _on_event(self, event: Event) -> None:
+        self._wait_until(self._writer.has_room)
         if isinstance(event, AudioReceived):
             self._on_audio(event.pcm)
         elif isinstance(event, AudioFinished):
@@ -395,8 +448,18 @@ class Connection:
             if self._recording is None:
                 self._recording = Recording(self._config.logging.pcm_path, self._user)
             self._recording.write(pcm)
-        self._writer.wait_for_room()
-        lease.send_audio(pcm)
+        for offset in range(0, len(pcm), CHUNK_BYTES):
+            self._wait_until(partial(lease.offer_audio, pcm[offset : offset + CHUNK_BYTES]))
+
+    def _wait_until(self, condition: Callable[[], bool], timeout_s: Optional[float] = None) -> bool:
+        """Wait for `condition()`; False when the time is over. Raises ClientLeft, or LeaseOver when the session is."""
+        if self._waiter is None:
+            return True  # before a session there is nothing to wait for: every answer is the last
+        deadline = None if timeout_s is None else Deadline(timeout_s)
+        in_time = self._waiter.wait_until(lambda: self._outcome is not None or condition(), deadline)
+        if self._outcome is not None:
+            raise LeaseOver
+        return in_time
 
     def _need_lease(self) -> Lease:
         if self._lease is None:
@@ -413,6 +476,7 @@ class Connection:
         if self._stopping:
             self._fail(ErrorCode.SERVER_STOPPING)
             return
+        self._waiter = Waiter(self._socket)
         lease = self._request_engine()
         with self._ending:
             if lease is not None and self._outcome is None:
@@ -427,35 +491,29 @@ class Connection:
             self._writer.send(welcome_packet(f"engine {lease.engine_index} is yours"))
 
     def _request_engine(self) -> Optional[Lease]:
-        """An engine, now or in turn; None when none comes in time or the client gives up."""
-        wait_s = self._config.network.engine_wait
-        if self._pool.any_clearing_up():
-            wait_s = max(wait_s, _CLEARING_UP_S)
-        if not wait_s:
-            return self._pool.withdraw(self._pool.request(self, lambda: None))
-        turn_in, turn_out = socket.socketpair()
-        with turn_in, turn_out:
-            ticket = self._pool.request(self, lambda: turn_in.send(b"!"))
-            if ticket.lease is None:
-                self._await_turn(turn_out, Deadline(wait_s))
-            return self._pool.withdraw(ticket)
-
-    def _await_turn(self, turn: socket.socket, deadline: Deadline) -> None:
-        if turn in _wait_ready([turn, self._socket], select.POLLIN, deadline.remaining_s()):
-            return
-        # Something came from the client: it left, or sends ahead. Then its bytes wait, and only the turn is watched.
-        if not self._has_left():
-            _wait_ready([turn], select.POLLIN, deadline.remaining_s())
-
-    def _has_left(self) -> bool:
+        """An engine, now or in turn; None when none comes in time."""
+        ticket = self._pool.request(self, self.on_room)
         try:
-            return not self._socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
+            self._wait_for_turn(ticket)
+        except (ClientLeft, LeaseOver):
+            lease = self._pool.withdraw(ticket)
+            if lease is not None:
+                lease.release()
+            raise
+        return self._pool.withdraw(ticket)
+
+    def _wait_for_turn(self, ticket: Ticket) -> None:
+        wait_s = max(self._config.network.engine_wait, _JUST_LEFT_S)
+        in_time = self._wait_until(lambda: ticket.lease is not None, wait_s)
+        if not in_time and self._pool.any_clearing_up():
+            self._wait_until(lambda: ticket.lease is not None, _CLEARING_UP_S)
 
     # SessionSink, called from the engine's keeper
+
+    def on_room(self) -> None:
+        """Let the reader go on: the engine or the client has taken something, or it is this client's turn."""
+        if self._waiter is not None:
+            self._waiter.wake()
 
     def on_segment(self, segment: Recognized) -> None:
         """Send a result, if there is text."""
@@ -504,6 +562,7 @@ class Connection:
         if lease is not None:
             lease.release()
         self._writer.finish(packets)
+        self.on_room()
 
     def _log_session_end(self, lease: Lease) -> None:
         audio_s = self._audio_bytes / self._config.audio.bytes_per_second
@@ -638,6 +697,32 @@ class _Event(enum.Enum):
     STOPPED = "the last connection is closed"
 
 
+class _Events:
+    """What happens to the server, for its main thread to wait for. Make it in the main thread.
+
+    A signal may arrive in any thread, and a main thread that waits for a lock does not notice. So it waits for a
+    socket, which Python's own signal handler writes to (`signal.set_wakeup_fd`).
+    """
+
+    def __init__(self) -> None:
+        self._receiver, self._sender = socket.socketpair()
+        self._sender.setblocking(False)
+        self._queue: queue.SimpleQueue[Union[_Event, str]] = queue.SimpleQueue()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, lambda *_: None)
+        signal.set_wakeup_fd(self._sender.fileno())
+
+    def put(self, event: Union[_Event, str]) -> None:
+        """Tell the main thread; from any thread."""
+        self._queue.put(event)
+        self._sender.send(b"\0")
+
+    def get(self) -> Union[_Event, str]:
+        """Wait for the next event."""
+        byte = self._receiver.recv(1)
+        return self._queue.get() if byte == b"\0" else _Event.SIGNAL  # of a signal, the byte is its number
+
+
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the server until it is stopped; returns the exit status."""
     parser = argparse.ArgumentParser(description="Streaming speech-to-text server.")
@@ -661,14 +746,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 
 def _run(config: ServerConfig) -> int:
-    events: queue.SimpleQueue[Union[_Event, str]] = queue.SimpleQueue()
+    events = _Events()
     pool = EnginePool(config, config.logging.level, lambda: events.put(_Event.READY), events.put)
     try:
         server = Server(config, pool)
     except OSError as error:
         return _report_no_listener(config.network, error)
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: events.put(_Event.SIGNAL))
     pool.start()
     try:
         return _serve(config, server, events)
@@ -676,7 +759,7 @@ def _run(config: ServerConfig) -> int:
         pool.stop()
 
 
-def _serve(config: ServerConfig, server: Server, events: "queue.SimpleQueue[Union[_Event, str]]") -> int:
+def _serve(config: ServerConfig, server: Server, events: _Events) -> int:
     event = events.get()
     if event is _Event.READY:
         try:
@@ -700,7 +783,7 @@ def _serve(config: ServerConfig, server: Server, events: "queue.SimpleQueue[Unio
             return EXIT_FAILED
 
 
-def _stop(server: Server, events: "queue.SimpleQueue[Union[_Event, str]]") -> None:
+def _stop(server: Server, events: _Events) -> None:
     server.stop()
     events.put(_Event.STOPPED)
 

