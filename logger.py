@@ -6,6 +6,7 @@ Only the server writes. An engine hands its records to its own queue (`forward_r
 (`handle_forwarded`), and no caller ever waits for a disk.
 """
 
+import contextlib
 import logging
 import logging.handlers
 import queue
@@ -94,6 +95,10 @@ class _FileHandler(logging.handlers.TimedRotatingFileHandler):
         self._failing = False
         super().emit(record)
         self._said = self._said and self._failing
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # said when it was written
+            super().close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         self._failing = True

@@ -26,7 +26,7 @@ import wave
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Type
+from typing import BinaryIO, Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Type
 
 from util import (
     MAGIC,
@@ -250,13 +250,25 @@ def read_audio(path: Path, sample_rate: int) -> bytes:
     try:
         if path.suffix.lower() != ".wav":
             return path.read_bytes()
-        with wave.open(str(path), "rb") as file:
-            header = _WavHeader(file.getnchannels(), file.getsampwidth(), file.getframerate())
-            return _convert(path, file.readframes(file.getnframes()), header, sample_rate)
-    except (wave.Error, EOFError) as error:
-        raise AudioFileError(f"{path}: not a PCM wav file ({error or 'cut off'}); {_advice(path, 16000)}") from error
+        with open(path, "rb") as file:
+            frames, header = _read_wav(path, file, sample_rate)
     except OSError as error:
         raise AudioFileError(f"{path}: {error.strerror}") from error
+    return _convert(path, frames, header, sample_rate)
+
+
+def _read_wav(path: Path, file: BinaryIO, sample_rate: int) -> Tuple[bytes, "_WavHeader"]:
+    try:
+        with wave.open(file) as content:
+            header = _WavHeader(content.getnchannels(), content.getsampwidth(), content.getframerate())
+            frames = content.readframes(content.getnframes())
+    except OSError:
+        raise
+    except Exception as error:  # of a damaged file, the wave module raises what it likes
+        reason = str(error) or "damaged or cut off"
+        raise AudioFileError(f"{path}: not a PCM wav file ({reason}); {_advice(path, sample_rate)}") from error
+    whole_frames = len(frames) // (header.channels * header.sample_bytes)
+    return frames[: whole_frames * header.channels * header.sample_bytes], header
 
 
 class _WavHeader(NamedTuple):
@@ -276,7 +288,7 @@ def _convert(path: Path, frames: bytes, header: _WavHeader, sample_rate: int) ->
         if any(other != first for other in others):
             raise AudioFileError(f"{path}: {header.channels} channels that differ; {_advice(path, sample_rate)}")
         pcm = first
-    if header.sample_rate > sample_rate:
+    if not 0 < header.sample_rate <= sample_rate:
         raise AudioFileError(
             f"{path}: {header.sample_rate} Hz, the server takes {sample_rate}; {_advice(path, sample_rate)}"
         )

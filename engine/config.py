@@ -6,14 +6,16 @@ Errors:
 
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import Any, Dict, Hashable, List, Tuple, Type, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
-from typing_extensions import Literal
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from typing_extensions import Annotated
 
 from recognizer.catalog import AUTO_LANGUAGE, LANGUAGE_CODES, MODEL_NAMES
+from util import printable
 
 _WINDOW_S = 30.0  # what Whisper hears at once
 
@@ -24,11 +26,22 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, validate_default=True)
 
 
+def _one_of(*allowed: int) -> BeforeValidator:
+    """A check for numbers that, unlike Literal, does not take `true` for 1 or 16000.0 for 16000."""
+
+    def check(value: object) -> object:
+        if type(value) is not int or value not in allowed:
+            raise ValueError(f"expected {', '.join(str(number) for number in allowed[:-1])} or {allowed[-1]}")
+        return value
+
+    return BeforeValidator(check)
+
+
 class AudioConfig(Section):
     """What clients send, and the frames that VAD sees."""
 
-    sample_rate: Literal[8000, 16000, 32000, 48000] = 16000
-    frame_duration_ms: Literal[10, 20, 30] = 30
+    sample_rate: Annotated[int, _one_of(8000, 16000, 32000, 48000)] = 16000
+    frame_duration_ms: Annotated[int, _one_of(10, 20, 30)] = 30
     frame_size: int = 480  # samples
 
     @field_validator("frame_size")
@@ -56,7 +69,7 @@ class ModelConfig(Section):
     """The recogniser, and how many of it run."""
 
     size: str = "base"
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")
+    device: str = "auto"
     language: str = "ko"
     channel: int = Field(1, ge=1)  # engines, so clients at once
     beam_size: int = Field(5, ge=1)
@@ -68,6 +81,13 @@ class ModelConfig(Section):
         if size not in MODEL_NAMES and not os.path.exists(os.path.expanduser(size)):
             raise ValueError(f"expected a path that exists, or one of {', '.join(MODEL_NAMES)}")
         return size
+
+    @field_validator("device")
+    @classmethod
+    def _is_named(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", device):
+            raise ValueError("expected cpu, cuda, cuda:N or auto")
+        return device
 
     @field_validator("language")
     @classmethod
@@ -82,7 +102,7 @@ class ModelConfig(Section):
 class VadConfig(Section):
     """Where utterances begin and end."""
 
-    mode: Literal[0, 1, 2, 3] = 1
+    mode: Annotated[int, _one_of(0, 1, 2, 3)] = 1
     silence_threshold: int = Field(16, ge=1)  # unvoiced frames that end a segment
     max_speech_duration: float = Field(10, ge=1, le=_WINDOW_S)  # seconds
 
@@ -120,12 +140,19 @@ def load_config(path: Path, config_type: Type[_Config]) -> _Config:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
     except OSError as error:
         raise ConfigError([f"{path}: {error.strerror}; expected a configuration file, see --config"]) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date or number that cannot be
         raise ConfigError([f"{path}: {' '.join(str(error).split())}; expected YAML"]) from error
     try:
-        return config_type.model_validate({} if content is None else content)
+        return config_type.model_validate(_without_empty_sections(content))
     except ValidationError as error:
         raise ConfigError([_fault_line(fault, config_type) for fault in error.errors()]) from error
+
+
+def _without_empty_sections(content: Any) -> Any:
+    """A file, or a section, with nothing in it leaves everything at its default."""
+    if not isinstance(content, dict):
+        return {} if content is None else content
+    return {section: {} if values is None else values for section, values in content.items()}
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -134,22 +161,25 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Dict[Hashable, Any]:
         seen = set()
         for key_node, _ in node.value:
-            key = key_node.value
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key} stands twice", key_node.start_mark)
-            seen.add(key)
+            if not isinstance(key_node, yaml.ScalarNode):
+                continue  # the base class says that it cannot be a key
+            if key_node.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key_node.value} stands twice", key_node.start_mark
+                )
+            seen.add(key_node.value)
         return super().construct_mapping(node, deep=deep)
 
 
 def _fault_line(fault: Any, config_type: Type[ASRConfig]) -> str:
     location: Tuple[str, ...] = tuple(str(part) for part in fault["loc"])
-    where, got = ".".join(location) or "the file", repr(fault["input"])
+    where, got = printable(".".join(location)) or "the file", repr(fault["input"])
     if fault["type"] == "extra_forbidden":
         return f"{where}: unknown {'key' if location[1:] else 'section'}; {_near_key(location, config_type)}"
     if fault["type"] in ("model_type", "model_attributes_type", "dict_type"):
         return f"{where}: got {got}; expected a section with keys"
     message = str(fault["ctx"]["error"]) if fault["type"] == "value_error" else str(fault["msg"])
-    expected = message.replace("Input should be", "expected").replace("String should", "expected to")
+    expected = message.replace("Input should be", "expected")
     return f"{where}: got {got}; {expected}"
 
 

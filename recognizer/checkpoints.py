@@ -13,7 +13,7 @@ import os
 import re
 import struct
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple, Union, cast
+from typing import Any, Callable, Dict, List, NamedTuple, Tuple, Union, cast
 
 import numpy as np
 import torch
@@ -176,15 +176,15 @@ def read_ctranslate2(path: Path) -> Checkpoint:
 
 
 def parse_ctranslate2(content: Union[bytes, mmap.mmap]) -> Checkpoint:
-    """The same from memory; raises CheckpointError."""
-    variables = dict(_ct2_variables(content))
+    """The same from memory; raises CheckpointError, or whatever damaged content leads to."""
+    variables = _ct2_variables(content)
     state_dict: StateDict = {}
     for name, tensor in variables.items():
         state_dict.update(_ct2_rename(name, tensor))
     return Checkpoint(_ct2_dims(variables), state_dict)
 
 
-def _ct2_variables(content: Union[bytes, mmap.mmap]) -> Iterator[Tuple[str, Tensor]]:
+def _ct2_variables(content: Union[bytes, mmap.mmap]) -> Dict[str, Tensor]:
     reader = _StructReader(content)
     version, spec = reader.number("I"), ""
     if version in _CT2_SUPPORTED_VERSIONS:
@@ -192,11 +192,16 @@ def _ct2_variables(content: Union[bytes, mmap.mmap]) -> Iterator[Tuple[str, Tens
     if spec != "WhisperSpec":
         raise CheckpointError(f"it is no Whisper model of CTranslate2 (version {version}, specification {spec!r})")
     reader.number("I")  # revision of the specification
+    variables: Dict[str, Tensor] = {}
     for _ in range(reader.number("I")):
         name = reader.text()
         shape = tuple(reader.number("I") for _ in range(reader.number("B")))
         dtype_id, size_bytes = reader.number("B"), reader.number("I")
-        yield name, _ct2_tensor(name, shape, dtype_id, reader.take(size_bytes))
+        variables[name] = _ct2_tensor(name, shape, dtype_id, reader.take(size_bytes))
+    for _ in range(reader.number("I")):  # what was equal is stored once
+        alias, name = reader.text(), reader.text()
+        variables[alias] = variables[name]
+    return variables
 
 
 def _ct2_tensor(name: str, shape: Tuple[int, ...], dtype_id: int, data: bytes) -> Tensor:
@@ -276,8 +281,8 @@ def _ct2_layers(variables: Dict[str, Tensor], side: str) -> int:
 
 
 def write_openai(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a `.pt` so that `path` is either whole or absent, also when several processes write it at once."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
+    """Write a `.pt` so that `path` is either whole or absent; only one process at a time. Raises OSError."""
+    unfinished = path.with_name(f"{path.name}.unfinished")
     content: Dict[str, Any] = {"dims": checkpoint.dims, "model_state_dict": checkpoint.state_dict}
     try:
         with open(unfinished, "wb") as file:
@@ -285,6 +290,8 @@ def write_openai(checkpoint: Checkpoint, path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(unfinished, path)
+    except RuntimeError as error:  # torch's word for a disk that is full
+        raise OSError(str(error)) from error
     finally:
         if unfinished.exists():
             unfinished.unlink()

@@ -79,7 +79,7 @@ def _build(checkpoint: Checkpoint) -> whisper.Whisper:
     try:
         model = whisper.Whisper(whisper.ModelDimensions(**checkpoint.dims))
         model.load_state_dict(checkpoint.state_dict)
-    except (RuntimeError, TypeError) as error:
+    except Exception as error:  # sizes that are none raise what they like
         raise CheckpointError(f"its weights are not those of a Whisper model ({_first_line(error)})") from error
     return model
 
@@ -118,7 +118,7 @@ def _try_openai(name: str, tried: List[str], failure: str) -> Optional[whisper.W
     socket.setdefaulttimeout(_DOWNLOAD_STALL_S)
     try:
         return whisper.load_model(name, device="cpu", download_root=str(cache_folder()))
-    except (OSError, RuntimeError) as error:  # no network, no room, or a checksum that does not match
+    except Exception as error:  # no network, no room, a wrong checksum, a publisher that speaks something else
         tried.append(f"{failure} ({_first_line(error)})")
         return None
     finally:
@@ -152,7 +152,7 @@ def _try_packages(name: str, tried: List[str]) -> Optional[whisper.Whisper]:
     for package in packages:
         try:
             return _load_package(package)
-        except (CheckpointError, OSError) as error:
+        except Exception as error:  # a package may carry anything
             tried.append(f"the packages {', '.join(p for p, _ in package.parts)} do not help ({_first_line(error)})")
     return None
 
@@ -168,7 +168,7 @@ def _load_package(package: WeightPackage) -> whisper.Whisper:
     try:
         write_openai(checkpoint, converted)
     except OSError as error:
-        _log.warning("the converted weights could not be kept as %s: %s", converted, error.strerror)
+        _log.warning("the converted weights could not be kept as %s: %s", converted, error.strerror or error)
     return _build(checkpoint)
 
 

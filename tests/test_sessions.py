@@ -5,7 +5,9 @@ import threading
 from typing import List
 
 import jiwer
+import numpy as np
 import pytest
+import soxr
 
 from demo.recording import TRANSCRIPT
 from demo.server import ServerProcess, Settings
@@ -149,9 +151,6 @@ def test_a_session_leaves_one_line_at_its_start_and_one_at_its_end(server: Serve
 
 @pytest.mark.parametrize("rate", [8000, 48000])
 def test_other_sample_rates_are_recognised(speech: bytes, rate: int) -> None:
-    import numpy as np
-    import soxr
-
     samples = soxr.resample(np.frombuffer(speech, dtype="<i2"), 16000, rate)
     settings: Settings = {
         "audio": {"sample_rate": rate, "frame_size": rate * 30 // 1000},

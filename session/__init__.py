@@ -1,0 +1,8 @@
+"""One client of the server, from accept to close.
+
+config.py       what the configuration says about clients, and the whole configuration
+connection.py   the reader: bytes in, the session's life, results out
+writer.py       everything that a client is sent, from a thread of its own
+waiting.py      deadlines, and waiting for sockets and for the engine
+recording.py    what a client sent, kept in a file
+"""

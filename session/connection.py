@@ -1,0 +1,309 @@
+"""One client from accept to close.
+
+A connection is ended once, by whoever is first: its reader, its engine's keeper, or the server that stops. Whoever
+it is queues the last packets; the writer sends them, closes its direction, and lets the client read them before
+the socket goes.
+"""
+
+import logging
+import select
+import socket
+import threading
+from functools import partial
+from typing import Callable, Optional
+
+from asr_process import EnginePool, Lease, LeaseOver, Ticket
+from engine.messages import CHUNK_BYTES, Recognized
+from session.config import ServerConfig
+from session.recording import Recording
+from session.waiting import ClientLeft, Deadline, Waiter, wait_ready
+from session.writer import PacketWriter
+from util import (
+    END_PACKET,
+    AudioFinished,
+    AudioReceived,
+    EngineRequested,
+    ErrorCode,
+    Event,
+    MagicMismatch,
+    ProtocolError,
+    ServerProtocol,
+    State,
+    error_packet,
+    loggable,
+    result_packet,
+    status_packet,
+    welcome_packet,
+)
+
+_log = logging.getLogger(__name__)
+
+_RECEIVE_BYTES = 64 * 1024
+_JUST_LEFT_S = 0.2  # a client that leaves and comes back at once can be faster than the news that it left
+_CLEARING_UP_S = 0.7  # an engine whose client has left is worth this long a wait
+
+
+class Connection:
+    """One client from accept to close. The thread that calls `run` is its reader; it is its session's SessionSink."""
+
+    def __init__(self, sock: socket.socket, name: str, config: ServerConfig, pool: EnginePool) -> None:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self.name = name
+        self._socket = sock
+        self._config = config
+        self._pool = pool
+        self._protocol = ServerProtocol()
+        self._writer = PacketWriter(sock, config.network.socket_timeout, name, self.on_room)
+        self._waiter: Optional[Waiter] = None  # from the moment an engine is asked for
+        self._unit_deadline: Optional[Deadline] = Deadline(config.network.socket_timeout)  # handshake, then a packet
+        self._ending = threading.Lock()
+        self._outcome: Optional[str] = None  # how it ended; set once
+        self._lease: Optional[Lease] = None
+        self._user = ""
+        self._recording: Optional[Recording] = None
+        self._audio_bytes = 0
+        self._segments = 0
+        self._busy_s = 0.0
+        self._stopping = False
+        self._cut_short = False
+
+    def run(self) -> None:
+        """Serve the client until it is gone."""
+        try:
+            while self._read_once():
+                pass
+            self._end("the client does not read" if self._writer.stalled else "the client went away")
+        except ClientLeft:
+            self._end("the client went away")
+        except MagicMismatch:
+            self._end("the client speaks something else")
+        except Exception:
+            _log.exception("%s: the connection fails", self.name)
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        self._end("the connection failed")
+        self._writer.close()
+        if self._waiter is not None:
+            self._waiter.close()
+        self._socket.close()
+        if self._recording is not None:
+            self._recording.close()
+        if self._lease is not None:
+            self._log_session_end(self._lease)
+
+    # --- reading
+
+    def _read_once(self) -> bool:
+        """Read and act on it; False when there is nothing more to read."""
+        try:
+            data = self._receive()
+        except TimeoutError as error:
+            self._fail(ErrorCode.TIMEOUT, str(error))
+            return True
+        except OSError:  # reset by the client
+            return False
+        if data and self._outcome is None:
+            self._take(data)
+        return bool(data)
+
+    def _receive(self) -> bytes:
+        """The next bytes; b"" at the end. Raises TimeoutError with the reason."""
+        while True:
+            if not wait_ready([self._socket], select.POLLIN, self._timeout_s()):
+                if self._protocol.handshaking:
+                    raise TimeoutError("the handshake was not completed in time")
+                raise TimeoutError("no complete packet in time" if self._protocol.mid_packet else "nothing received")
+            try:
+                return self._socket.recv(_RECEIVE_BYTES)
+            except BlockingIOError:
+                continue
+
+    def _timeout_s(self) -> Optional[float]:
+        if self._outcome is not None or self._protocol.state is State.FINISHING:
+            return None
+        limit_s = self._config.network.socket_timeout
+        return limit_s if self._unit_deadline is None else min(limit_s, self._unit_deadline.remaining_s())
+
+    def _take(self, data: bytes) -> None:
+        packets_before = self._protocol.packets
+        try:
+            self._protocol.receive(data)
+            self._act()
+        except MagicMismatch:
+            raise
+        except ProtocolError as error:
+            self._fail(ErrorCode.ILLEGAL_PACKET, str(error))
+        except LeaseOver:
+            pass  # the engine failed or the server stops: whoever ended the lease ends the session
+        if not self._protocol.handshaking:
+            self._restart_deadline(new_packet=self._protocol.packets > packets_before)
+
+    def _restart_deadline(self, new_packet: bool) -> None:
+        """Give a packet that has begun its time; what its processing took is not counted."""
+        if not self._protocol.mid_packet:
+            self._unit_deadline = None
+        elif new_packet or self._unit_deadline is None:
+            self._unit_deadline = Deadline(self._config.network.socket_timeout)
+
+    def _act(self) -> None:
+        """Act on every complete packet."""
+        events = self._protocol.events()
+        while events and self._outcome is None:
+            for event in events:
+                self._on_event(event)
+            events = self._protocol.events()
+
+    def _on_event(self, event: Event) -> None:
+        self._wait_until(self._writer.has_room)
+        if isinstance(event, AudioReceived):
+            self._on_audio(event.pcm)
+        elif isinstance(event, AudioFinished):
+            self._need_lease().finish()
+        elif isinstance(event, EngineRequested):
+            self._start_session(event.user)
+        else:
+            self._send_status()
+            if event.closing:
+                self._end("status", END_PACKET)
+
+    def _on_audio(self, pcm: bytes) -> None:
+        lease = self._need_lease()
+        if self._config.logging.save_pcm:
+            if self._recording is None:
+                self._recording = Recording(self._config.logging.pcm_path, self._user)
+            self._recording.write(pcm)
+        for offset in range(0, len(pcm), CHUNK_BYTES):
+            chunk = pcm[offset : offset + CHUNK_BYTES]
+            self._wait_until(partial(lease.offer_audio, chunk))
+            self._audio_bytes += len(chunk)
+
+    def _wait_until(self, condition: Callable[[], bool], timeout_s: Optional[float] = None) -> bool:
+        """Wait for `condition()`; False when the time is over. Raises ClientLeft, or LeaseOver when the session is."""
+        if self._waiter is None:
+            return True  # before a session there is nothing to wait for: every answer is the last
+        deadline = None if timeout_s is None else Deadline(timeout_s)
+        in_time = self._waiter.wait_until(lambda: self._outcome is not None or condition(), deadline)
+        if self._outcome is not None:
+            raise LeaseOver
+        return in_time
+
+    def _need_lease(self) -> Lease:
+        if self._lease is None:
+            raise LeaseOver
+        return self._lease
+
+    def _send_status(self) -> None:
+        for index, state in enumerate(self._pool.states()):
+            self._writer.send(status_packet(index, state.value))
+
+    # --- the session's engine
+
+    def _start_session(self, user: str) -> None:
+        if self._stopping:
+            self._fail(ErrorCode.SERVER_STOPPING)
+            return
+        self._waiter = Waiter(self._socket)
+        lease = self._request_engine()
+        with self._ending:
+            if lease is not None and self._outcome is None:
+                self._lease, self._user = lease, user
+        if lease is None:
+            _log.info("%s: no engine is free for user %s", self.name, loggable(user))
+            self._fail(ErrorCode.SERVER_TOO_BUSY)
+        elif self._lease is None:  # the server began to stop meanwhile
+            lease.release()
+        else:
+            self._protocol.grant_engine()
+            _log.info("%s starts: engine %d, user %s", self.name, lease.engine_index, loggable(user))
+            self._writer.send(welcome_packet(f"engine {lease.engine_index} is yours"))
+
+    def _request_engine(self) -> Optional[Lease]:
+        """An engine, now or in turn; None when none comes in time."""
+        ticket = self._pool.request(self, self.on_room)
+        try:
+            self._wait_for_turn(ticket)
+        except (ClientLeft, LeaseOver):
+            lease = self._pool.withdraw(ticket)
+            if lease is not None:
+                lease.release()
+            raise
+        return self._pool.withdraw(ticket)
+
+    def _wait_for_turn(self, ticket: Ticket) -> None:
+        wait_s = max(self._config.network.engine_wait, _JUST_LEFT_S)
+        in_time = self._wait_until(lambda: ticket.lease is not None, wait_s)
+        if not in_time and self._pool.any_clearing_up():
+            self._wait_until(lambda: ticket.lease is not None, _CLEARING_UP_S)
+
+    # SessionSink, called from the engine's keeper
+
+    def on_room(self) -> None:
+        """Let the reader go on: the engine or the client has taken something, or it is this client's turn."""
+        if self._waiter is not None:
+            self._waiter.wake()
+
+    def on_segment(self, segment: Recognized) -> None:
+        """Send a result, if there is text."""
+        self._segments += 1
+        self._busy_s += segment.busy_s
+        if segment.text:
+            self._writer.send(result_packet(segment.start_s, segment.end_s, segment.text))
+
+    def on_finished(self) -> None:
+        """Everything is out."""
+        if self._cut_short:
+            self._fail(ErrorCode.SERVER_STOPPING, "the time to finish is over")
+        else:
+            self._end("completed", END_PACKET)
+
+    def on_engine_failed(self, reason: str) -> None:
+        """The engine is gone."""
+        self._fail(ErrorCode.ENGINE_FAILED, reason)
+
+    # --- the end
+
+    def refuse_new_session(self) -> None:
+        """The server stops: a session in progress may go on, another cannot begin."""
+        self._stopping = True
+        with self._ending:
+            idle = self._lease is None
+        if idle:
+            self._fail(ErrorCode.SERVER_STOPPING)
+
+    def cut_short(self) -> None:
+        """The time to finish is over: recognise what is there, then end."""
+        self._cut_short = self._protocol.state is not State.FINISHING
+        if self._lease is not None:
+            self._lease.finish()
+
+    def _fail(self, code: ErrorCode, detail: str = "") -> None:
+        self._end(f"{code.value} {detail}".strip(), error_packet(code, detail) + END_PACKET)
+
+    def _end(self, outcome: str, packets: bytes = b"") -> None:
+        """End the session, once: the engine is freed, `packets` are the last to be sent."""
+        with self._ending:
+            if self._outcome is not None:
+                return
+            self._outcome = outcome
+            lease = self._lease
+        if lease is not None:
+            lease.release()
+        self._writer.finish(packets)
+        self.on_room()
+
+    def _log_session_end(self, lease: Lease) -> None:
+        audio_s = self._audio_bytes / self._config.audio.bytes_per_second
+        _log.info(
+            "%s ends: engine %d, user %s, %.1f s of audio, %d segments, real-time factor %.2f: %s",
+            self.name,
+            lease.engine_index,
+            loggable(self._user),
+            audio_s,
+            self._segments,
+            self._busy_s / audio_s if audio_s else 0.0,
+            self._outcome,
+        )
