@@ -71,8 +71,9 @@ def _open_file(path: str) -> logging.handlers.TimedRotatingFileHandler:
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         return _FileHandler(path, when="midnight", backupCount=_KEPT_FILES, encoding="utf-8")
-    except OSError as error:
-        raise LogError(f"logging.log_path: cannot write {path}: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise LogError(f"logging.log_path: cannot write {path!r}: {reason}") from error
 
 
 class _ConsoleHandler(logging.StreamHandler):  # type: ignore[type-arg]

@@ -20,7 +20,7 @@ LENGTH_DIGITS = 4
 PREFIX_BYTES = HEADER_BYTES + LENGTH_DIGITS
 MAX_DATA_BYTES = 0xFFFF
 
-_LENGTH_PATTERN = re.compile(rb"[0-9A-Fa-f]{4}")  # int(…, 16) alone would also take "-001" or "1_00"
+_LENGTH_PATTERN = re.compile(rb"[0-9A-Fa-f]{0,4}")  # int(…, 16) alone would also take "-001" or "1_00"
 _SHOWN_CHARS = 64  # of a text from the network in a log line
 
 
@@ -132,11 +132,11 @@ class PacketParser:
         """The next complete packet, or None; raises ProtocolError at the first byte that cannot be right."""
         prefix = bytes(self._buffer[self._offset : self._offset + PREFIX_BYTES])
         header = self._check_header(prefix[:HEADER_BYTES])
-        if header is None or len(prefix) < PREFIX_BYTES:
-            return None
         digits = prefix[HEADER_BYTES:]
         if not _LENGTH_PATTERN.fullmatch(digits):
-            raise ProtocolError(f"length {_show(digits)} of {_show(header.value)} is not four hexadecimal digits")
+            raise ProtocolError(f"length {_show(digits)} of {_show(prefix[:2])} is not four hexadecimal digits")
+        if header is None or len(digits) < LENGTH_DIGITS:
+            return None
         start = self._offset + PREFIX_BYTES
         end = start + int(digits, 16)
         if len(self._buffer) < end:

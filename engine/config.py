@@ -130,8 +130,8 @@ class ConfigError(Exception):
     """
 
     def __init__(self, faults: List[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = faults
+        self.faults = [printable(fault) for fault in faults]
+        super().__init__("\n".join(self.faults))
 
 
 def load_config(path: Path, config_type: Type[_Config]) -> _Config:
@@ -140,7 +140,7 @@ def load_config(path: Path, config_type: Type[_Config]) -> _Config:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
     except OSError as error:
         raise ConfigError([f"{path}: {error.strerror}; expected a configuration file, see --config"]) from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date or number that cannot be
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # not UTF-8, no such date or number, too deep
         raise ConfigError([f"{path}: {' '.join(str(error).split())}; expected YAML"]) from error
     try:
         return config_type.model_validate(_without_empty_sections(content))
@@ -173,7 +173,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 def _fault_line(fault: Any, config_type: Type[ASRConfig]) -> str:
     location: Tuple[str, ...] = tuple(str(part) for part in fault["loc"])
-    where, got = printable(".".join(location)) or "the file", repr(fault["input"])
+    where, got = ".".join(location) or "the file", repr(fault["input"])
     if fault["type"] == "extra_forbidden":
         return f"{where}: unknown {'key' if location[1:] else 'section'}; {_near_key(location, config_type)}"
     if fault["type"] in ("model_type", "model_attributes_type", "dict_type"):

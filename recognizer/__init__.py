@@ -10,6 +10,11 @@ Import the modules themselves: this package imports none of them, so that a proc
 needs only the names does not load torch.
 """
 
+from util import printable
+
 
 class RecognizerError(Exception):
     """The recogniser cannot be had as configured; the text is one line for the person who configured it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(printable(text))

@@ -20,6 +20,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from util import printable
+
 CTRANSLATE2_FILE = "model.bin"
 SAFETENSORS_PATTERN = "model*.safetensors"
 
@@ -27,7 +29,10 @@ StateDict = Dict[str, Tensor]
 
 
 class CheckpointError(Exception):
-    """A file of weights that cannot be used; the text says why, without the path."""
+    """A file of weights that cannot be used; the text says why in one line, without the path."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(printable(text))  # names in a file may be anything
 
 
 class Checkpoint(NamedTuple):

@@ -95,7 +95,7 @@ def _load_by_name(name: str) -> whisper.Whisper:
     tried: List[str] = []
     url = whisper._MODELS[name]
     published = cache_folder() / os.path.basename(url)
-    with _locked_cache(name):
+    with _locked_cache(published):
         if published.exists():
             model = _try_openai(name, tried, f"{published} is damaged and a new download failed")
         else:
@@ -126,11 +126,11 @@ def _try_openai(name: str, tried: List[str], failure: str) -> Optional[whisper.W
 
 
 @contextmanager
-def _locked_cache(name: str) -> Iterator[None]:
-    """Only one process at a time brings one model; where the cache cannot be written, nobody does."""
+def _locked_cache(published: Path) -> Iterator[None]:
+    """Only one process at a time brings one file; where the cache cannot be written, nobody does."""
     try:
         cache_folder().mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(str(cache_folder() / f"{name}.lock"))
+        lock = filelock.FileLock(str(published.with_suffix(".lock")))
         lock.acquire()
     except OSError as error:
         _log.warning("Whisper's cache %s cannot be written (%s)", cache_folder(), error.strerror)

@@ -26,7 +26,7 @@ class Recording:
         try:
             Path(folder).mkdir(parents=True, exist_ok=True)
             self._file = _create_recording(Path(folder), _file_name_part(user))
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
             self._give_up(error)
 
     def write(self, pcm: bytes) -> None:
@@ -42,8 +42,12 @@ class Recording:
         if self._file is not None:
             self._file.close()
 
-    def _give_up(self, error: OSError) -> None:
-        _log.error("the recording of user %s ends: logging.pcm_path: %s", loggable(self._user), error.strerror)
+    def _give_up(self, error: Exception) -> None:
+        _log.error(
+            "the recording of user %s ends: logging.pcm_path: %s",
+            loggable(self._user),
+            getattr(error, "strerror", None) or error,
+        )
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -355,11 +355,14 @@ def test_an_unknown_type_and_an_unknown_layer_are_refused(weights: dict[str, Ten
         parse_ctranslate2(ct2_file(variables | {"encoder/layer_0/rotary/weight": torch.zeros(2)}))
 
 
-def test_a_name_in_a_file_cannot_break_the_line_that_names_it() -> None:
-    for name in ("encoder/layer_0/a\nb/weight", "encoder/layer_0/\x1b[31m/weight"):
-        with pytest.raises(CheckpointError) as caught:
-            parse_ctranslate2(ct2_file({name: torch.zeros(2)}))
-        assert str(caught.value).isprintable()
+@pytest.mark.parametrize("part", ["\x1b[31m", "a\x0bb"])
+def test_a_name_in_a_file_cannot_break_the_line_that_names_it(
+    tmp_path: Path, weights: dict[str, Tensor], part: str
+) -> None:
+    variables = ct2_variables(weights, torch.float16) | {f"encoder/layer_0/{part}/weight": torch.zeros(2)}
+    message = refusal(write_ctranslate2(tmp_path / "ct2", ct2_file(variables)))
+    assert message.isprintable()
+    assert "layer_0" in message
 
 
 @pytest.fixture(scope="module")

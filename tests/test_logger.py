@@ -189,3 +189,8 @@ def test_a_console_that_is_gone_leaves_the_file(tmp_path: Path, monkeypatch: pyt
         _log.info("still here")
         log.stop()
     assert (tmp_path / "log").read_text().endswith("still here\n")
+
+
+def test_a_path_that_no_file_can_have_is_named() -> None:
+    with pytest.raises(LogError, match=r"^logging.log_path: cannot write 'a\\x00b': "):
+        ServerLog("info", "a\0b")

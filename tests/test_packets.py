@@ -254,3 +254,11 @@ def test_any_text_is_one_printable_line_and_a_short_one_in_the_log(text: str) ->
 def test_a_long_text_in_the_log_shows_that_it_was_cut() -> None:
     assert loggable("x" * 64) == "x" * 64
     assert loggable("x" * 65) == "x" * 64 + "…"
+
+
+@pytest.mark.parametrize("begun", [b"%s-", b"%s0x", b"%s01_", b"%s \n", b"x", b"%x"])
+def test_what_can_no_longer_become_a_packet_is_an_error_at_once(begun: bytes) -> None:
+    parser = PacketParser(CLIENT_HEADERS)
+    parser.feed(begun)
+    with pytest.raises(ProtocolError):
+        parser.next_packet()

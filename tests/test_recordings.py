@@ -136,3 +136,10 @@ def test_a_disk_that_takes_only_the_beginning_of_a_packet_ends_the_recording(
     (path,) = tmp_path.iterdir()
     assert path.read_bytes() == bytes(1000)
     assert len(caplog.messages) == 1
+
+
+def test_a_folder_that_cannot_be_ends_only_the_recording(caplog: pytest.LogCaptureFixture) -> None:
+    recording = Recording("a\0b", "user")
+    recording.write(b"audio")
+    recording.close()
+    assert len(caplog.messages) == 1
