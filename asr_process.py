@@ -279,6 +279,7 @@ _BACKOFF_FIRST_S = 0.5
 _BACKOFF_LIMIT_S = 30.0
 _STABLE_S = 10.0  # an engine that lived longer than this is not in a crash loop
 _FAILED_STARTS_LIMIT = 5
+_OVERSLEPT_S = 1.0
 
 
 class EnginePool:
@@ -393,7 +394,14 @@ class EnginePool:
             self._wait_for_the_first()
         while not self._stopping:
             started_s = time.monotonic()
-            death = self._live(engine)
+            try:
+                death = self._live(engine)
+            except Exception:
+                _log.exception("engine %d: its keeper fails", engine.index)
+                death = _Death(reason="its keeper failed")
+                if engine.process is not None:
+                    engine.process.close()
+                self._bury(engine, death.reason)
             if self._stopping:
                 return
             failed_starts = 0 if death.was_ready else failed_starts + 1
@@ -406,9 +414,9 @@ class EnginePool:
 
     def _live(self, engine: _Engine) -> "_Death":
         """Run one process from start to death; its session, if any, learns of the death."""
-        process = ASRProcess(engine.index, self._config, self._log_level)
         death = _Death()
         try:
+            process = ASRProcess(engine.index, self._config, self._log_level)
             process.start()
         except (OSError, EOFError) as error:  # EOFError: the fork server died meanwhile
             return death._replace(reason=f"its process cannot be started ({error})")
@@ -498,15 +506,21 @@ class EnginePool:
         be owed meanwhile has its deadline later.
         """
         limit_s = self._config.model.hang_timeout
+        expected_s = time.monotonic()
         with self._changed:
             while not self._stopping:
                 now_s = time.monotonic()
+                if now_s - expected_s > _OVERSLEPT_S:  # this process was frozen: its engines' answers are not read yet
+                    for engine in self._engines:
+                        engine.owed_since_s = now_s
                 for engine in self._engines:
                     if engine.overdue_s(now_s) >= limit_s and engine.process is not None and not engine.was_hung:
                         engine.was_hung = True
                         engine.process.kill()
                 waiting = [engine.overdue_s(now_s) for engine in self._engines if not engine.was_hung]
-                self._changed.wait(limit_s - max(waiting, default=0.0))
+                nearest_s = limit_s - max(waiting, default=0.0)
+                expected_s = now_s + nearest_s
+                self._changed.wait(nearest_s)
 
 
 class _Death(NamedTuple):

@@ -45,6 +45,7 @@ from util import (
 
 _RECEIVE_BYTES = 64 * 1024
 _SAMPLE_BYTES = 2
+_SAMPLE_RATES = (8000, 16000, 32000, 48000)  # that a server can be configured for
 _PACKET_S = 0.03  # of audio in one packet when pacing like a microphone
 _FAST_PACKET_BYTES = 32 * 1024
 _LAST_WORDS_S = 2.0  # for what the server said before it closed to arrive
@@ -89,7 +90,7 @@ class StreamingClient:
         host: name or address of the server.
         port: its port.
         user: who speaks; goes to the server's log.
-        timeout_s: for connecting, and for the server to take what is sent.
+        timeout_s: for connecting.
 
     Entering the context connects (see `connect`); leaving it closes the connection.
     """
@@ -158,7 +159,10 @@ class StreamingClient:
         """Results as they arrive, until the server has ended the session. Raises as `send`."""
         for packet in iter(self._next_packet, None):
             if packet.header is Header.RESULT:
-                yield parse_result(packet.data)
+                try:
+                    yield parse_result(packet.data)
+                except ProtocolError as error:
+                    raise ConnectionLost(f"this is no server of ours: {error}") from error
 
     def close(self) -> None:
         """Leave; harmless when already closed."""
@@ -173,9 +177,12 @@ class StreamingClient:
     def _open(self, first_packet: bytes) -> None:
         try:
             self._socket = socket.create_connection(self._address, self._timeout_s)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: a name that is none
             host, port = self._address
-            raise ConnectError(f"no server answers at {host} port {port}: {error.strerror or error}") from error
+            reason = getattr(error, "strerror", None) or error
+            raise ConnectError(f"no server answers at {host} port {port}: {reason}") from error
+        self._socket.settimeout(None)  # a slow recogniser holds a sender up for as long as it takes
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # Results are taken at all times, so that a program which sends everything first does not hold the server up.
         self._receiver = threading.Thread(target=self._receive, args=(self._socket,), name="receiver", daemon=True)
@@ -227,10 +234,7 @@ def _packets(sock: socket.socket) -> Iterator[Packet]:
         if packet is not None:
             yield packet
             continue
-        try:
-            data = sock.recv(_RECEIVE_BYTES)
-        except socket.timeout:  # silence is no error: results come when somebody has spoken
-            continue
+        data = sock.recv(_RECEIVE_BYTES)
         if not data:
             return
         parser.feed(data)
@@ -334,14 +338,27 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 def _parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Stream a recording to the speech-to-text server.")
     parser.add_argument("--ip", default="localhost", help="server's name or address (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=5000, help="server's port (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=5000, help="server's port (default: %(default)s)")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--ifn", type=Path, metavar="FILE", help="recording: .wav, or raw 16-bit mono PCM")
     what.add_argument("--status", action="store_true", help="print what each engine does")
     parser.add_argument("--user", default="tcp_client", help="user id for the server's log (default: %(default)s)")
-    parser.add_argument("--rate", type=int, default=16000, help="the server's audio.sample_rate (default: %(default)s)")
+    parser.add_argument(
+        "--rate",
+        type=int,
+        choices=_SAMPLE_RATES,
+        default=16000,
+        help="the server's audio.sample_rate (default: %(default)s)",
+    )
     parser.add_argument("--realtime", action="store_true", help="send at the pace of a microphone")
     return parser.parse_args(arguments)
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 < port < 65536:
+        raise ValueError
+    return port
 
 
 def _stream(options: argparse.Namespace) -> None:

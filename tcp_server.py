@@ -115,18 +115,26 @@ class Server:
                 sock.close()
                 return
             self._accepted += 1
-            connection = Connection(sock, f"session {self._accepted} ({peer})", self._config, self._pool)
+            name = f"session {self._accepted} ({peer})"
+            connection = Connection(sock, name, self._config, self._pool)
             self._connections.add(connection)
-        thread = threading.Thread(target=self._serve, args=(connection,), name=connection.name, daemon=True)
-        thread.start()
+        try:
+            threading.Thread(target=self._serve, args=(connection,), name=name, daemon=True).start()
+        except RuntimeError as error:  # the machine has no room for another thread
+            _log.error("%s cannot be served: %s", name, error)
+            sock.close()
+            self._forget(connection)
 
     def _serve(self, connection: Connection) -> None:
         try:
             connection.run()
         finally:
-            with self._changed:
-                self._connections.discard(connection)
-                self._changed.notify_all()
+            self._forget(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        with self._changed:
+            self._connections.discard(connection)
+            self._changed.notify_all()
 
 
 def _bind(ip: str, port: int) -> socket.socket:

@@ -275,6 +275,7 @@ class ServerProtocol:
         self.state = State.MAGIC
         self._parser = PacketParser(CLIENT_HEADERS)
         self._magic_matched_bytes = 0
+        self._error: Optional[ProtocolError] = None
 
     @property
     def handshaking(self) -> bool:
@@ -315,22 +316,27 @@ class ServerProtocol:
     def events(self) -> List[Event]:
         """What the bytes received so far mean, in order; audio that followed audio is joined.
 
-        Raises ProtocolError when a packet is illegal. The events before it are lost then: the session is over.
+        Raises ProtocolError when a packet is illegal; what came before it is returned first.
         """
         events: List[Event] = []
         audio: List[bytes] = []
-        while self.state not in (State.MAGIC, State.ASKED, State.OVER):
-            packet = self._parser.next_packet()
-            if packet is None:
-                break
-            event = self._accept(packet)
-            if isinstance(event, AudioReceived):
-                audio.append(event.pcm)
-                continue
-            _flush(audio, events)
-            if event is not None:
-                events.append(event)
+        try:
+            while self._error is None and self.state not in (State.MAGIC, State.ASKED, State.OVER):
+                packet = self._parser.next_packet()
+                if packet is None:
+                    break
+                event = self._accept(packet)
+                if isinstance(event, AudioReceived):
+                    audio.append(event.pcm)
+                    continue
+                _flush(audio, events)
+                if event is not None:
+                    events.append(event)
+        except ProtocolError as error:
+            self._error = error
         _flush(audio, events)
+        if self._error is not None and not events:
+            raise self._error
         return events
 
     def _accept(self, packet: Packet) -> Optional[Event]:

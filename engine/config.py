@@ -17,7 +17,8 @@ from typing_extensions import Annotated
 from recognizer.catalog import AUTO_LANGUAGE, LANGUAGE_CODES, MODEL_NAMES
 from util import printable
 
-_WINDOW_S = 30.0  # what Whisper hears at once
+LONGEST_S = 1_000_000  # of any time limit: poll(2) counts milliseconds in 32 bits
+_LONGEST_SEGMENT_S = 29.7  # Whisper hears 30 s at once, and pre-roll goes before the segment
 
 
 class Section(BaseModel):
@@ -71,9 +72,9 @@ class ModelConfig(Section):
     size: str = "base"
     device: str = "auto"
     language: str = "ko"
-    channel: int = Field(1, ge=1)  # engines, so clients at once
-    beam_size: int = Field(5, ge=1)
-    hang_timeout: float = Field(60, gt=0)  # seconds
+    channel: int = Field(1, ge=1, le=1024)  # engines, so clients at once
+    beam_size: int = Field(5, ge=1, le=100)
+    hang_timeout: float = Field(60, gt=0, le=LONGEST_S)
 
     @field_validator("size")
     @classmethod
@@ -104,7 +105,7 @@ class VadConfig(Section):
 
     mode: Annotated[int, _one_of(0, 1, 2, 3)] = 1
     silence_threshold: int = Field(16, ge=1)  # unvoiced frames that end a segment
-    max_speech_duration: float = Field(10, ge=1, le=_WINDOW_S)  # seconds
+    max_speech_duration: float = Field(10, ge=1, le=_LONGEST_SEGMENT_S)
 
 
 class ASRConfig(BaseModel):

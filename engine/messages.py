@@ -52,6 +52,10 @@ class Consumed(NamedTuple):
     cost: int
 
 
+class Working(NamedTuple):
+    """A recognition takes its time, and goes on."""
+
+
 class Recognized(NamedTuple):
     """A segment of the session; `text` is empty when nothing was said, `busy_s` what the recogniser took."""
 
@@ -75,15 +79,17 @@ class Logged(NamedTuple):
 
 
 Command = Union[Open, Audio, Finish, Abort]
-Answer = Union[Ready, StartFailed, Opened, Consumed, Recognized, Closed, Logged]
+Answer = Union[Ready, StartFailed, Opened, Consumed, Working, Recognized, Closed, Logged]
 
-# Bytes of commands that an engine may have waiting, about a second of audio. They fit into a pipe (64 KiB on
-# Linux), so that handing over a command does not block even when the engine is frozen.
-WINDOW_BYTES = 48 * 1024
-CHUNK_BYTES = 16 * 1024
+# What an engine may have waiting. It fits into a pipe, so that handing over a command does not block even when the
+# engine is frozen. A pipe has 16 pages on Linux (pipe(7)), and a write may need whole ones; two are left for
+# Open, Finish and Abort.
+_PAGE_BYTES = 4096
+WINDOW_BYTES = 14 * _PAGE_BYTES
+CHUNK_BYTES = 15 * 1024  # with its overhead, four pages in one write
 _COMMAND_OVERHEAD_BYTES = 128
 
 
 def cost_bytes(pcm: bytes) -> int:
-    """What an Audio command takes of the window."""
-    return len(pcm) + _COMMAND_OVERHEAD_BYTES
+    """What an Audio command takes of the window: whole pages."""
+    return -(-(len(pcm) + _COMMAND_OVERHEAD_BYTES) // _PAGE_BYTES) * _PAGE_BYTES

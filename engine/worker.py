@@ -23,6 +23,7 @@ from engine.messages import (
     Ready,
     Recognized,
     StartFailed,
+    Working,
     cost_bytes,
 )
 from engine.segmenter import Segmenter, Utterance
@@ -31,6 +32,8 @@ from recognizer.audio import to_samples
 from recognizer.recognizer import Cancelled, Recognizer
 
 _log = logging.getLogger(__name__)
+
+_SIGN_OF_LIFE_S = 1.0
 
 
 class EngineWorker:
@@ -43,6 +46,7 @@ class EngineWorker:
         self._pending: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._aborted: Optional[int] = None
         self._session: Optional[int] = None
+        self._sign_of_life_s = 0.0
         self._segmenter = Segmenter(config)
         self._recognizer: Recognizer
 
@@ -94,12 +98,20 @@ class EngineWorker:
         started = time.monotonic()
         try:
             samples = to_samples(utterance.pcm, self._config.audio.sample_rate)
-            recognition = self._recognizer.recognize(samples, self._is_aborted)
+            recognition = self._recognizer.recognize(samples, self._is_cancelled)
         except Cancelled:
             return
         _log.debug("%.1f-%.1f s: %s", utterance.start_s, utterance.end_s, recognition)
         busy_s = time.monotonic() - started
         self._answers.put(Recognized(self._session, utterance.start_s, utterance.end_s, recognition.text, busy_s))
+
+    def _is_cancelled(self) -> bool:
+        """Asked many times during a recognition, so also the place to tell the watchdog that it goes on."""
+        now_s = time.monotonic()
+        if now_s - self._sign_of_life_s >= _SIGN_OF_LIFE_S:
+            self._sign_of_life_s = now_s
+            self._answers.put(Working())
+        return self._is_aborted()
 
     def _is_aborted(self) -> bool:
         return self._aborted == self._session

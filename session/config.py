@@ -3,7 +3,7 @@
 from pydantic import Field
 from typing_extensions import Literal
 
-from engine.config import ASRConfig, Section
+from engine.config import LONGEST_S, ASRConfig, Section
 
 
 class NetworkConfig(Section):
@@ -11,10 +11,10 @@ class NetworkConfig(Section):
 
     ip: str = "127.0.0.1"
     port: int = Field(5000, ge=0, le=65535)  # 0: any free one, named in the log
-    socket_timeout: float = Field(60, gt=0)
-    engine_wait: float = Field(0, ge=0)
-    max_connections: int = Field(256, ge=1)
-    drain_timeout: float = Field(30, ge=0)
+    socket_timeout: float = Field(60, gt=0, le=LONGEST_S)
+    engine_wait: float = Field(0, ge=0, le=LONGEST_S)
+    max_connections: int = Field(256, ge=1, le=65535)
+    drain_timeout: float = Field(30, ge=0, le=LONGEST_S)
 
 
 class LoggingConfig(Section):

@@ -5,6 +5,7 @@ it is queues the last packets; the writer sends them, closes its direction, and 
 the socket goes.
 """
 
+import contextlib
 import logging
 import select
 import socket
@@ -16,7 +17,7 @@ from asr_process import EnginePool, Lease, LeaseOver, Ticket
 from engine.messages import CHUNK_BYTES, Recognized
 from session.config import ServerConfig
 from session.recording import Recording
-from session.waiting import ClientLeft, Deadline, Waiter, wait_ready
+from session.waiting import ClientLeft, Deadline, TimedOut, Waiter, wait_ready
 from session.writer import PacketWriter
 from util import (
     END_PACKET,
@@ -48,8 +49,6 @@ class Connection:
 
     def __init__(self, sock: socket.socket, name: str, config: ServerConfig, pool: EnginePool) -> None:
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self.name = name
         self._socket = sock
         self._config = config
@@ -72,17 +71,22 @@ class Connection:
     def run(self) -> None:
         """Serve the client until it is gone."""
         try:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             while self._read_once():
                 pass
-            self._end("the client does not read" if self._writer.stalled else "the client went away")
+            self._end_without_client()
         except ClientLeft:
-            self._end("the client went away")
+            self._end_without_client()
         except MagicMismatch:
             self._end("the client speaks something else")
         except Exception:
             _log.exception("%s: the connection fails", self.name)
         finally:
             self._close()
+
+    def _end_without_client(self) -> None:
+        self._end("the client does not read" if self._writer.stalled else "the client went away")
 
     def _close(self) -> None:
         self._end("the connection failed")
@@ -101,7 +105,7 @@ class Connection:
         """Read and act on it; False when there is nothing more to read."""
         try:
             data = self._receive()
-        except TimeoutError as error:
+        except TimedOut as error:
             self._fail(ErrorCode.TIMEOUT, str(error))
             return True
         except OSError:  # reset by the client
@@ -111,19 +115,21 @@ class Connection:
         return bool(data)
 
     def _receive(self) -> bytes:
-        """The next bytes; b"" at the end. Raises TimeoutError with the reason."""
+        """The next bytes; b"" at the end. Raises TimedOut with the reason."""
         while True:
-            if not wait_ready([self._socket], select.POLLIN, self._timeout_s()):
-                if self._protocol.handshaking:
-                    raise TimeoutError("the handshake was not completed in time")
-                raise TimeoutError("no complete packet in time" if self._protocol.mid_packet else "nothing received")
-            try:
-                return self._socket.recv(_RECEIVE_BYTES)
-            except BlockingIOError:
-                continue
+            if wait_ready([self._socket], select.POLLIN, self._timeout_s()):
+                with contextlib.suppress(BlockingIOError):
+                    return self._socket.recv(_RECEIVE_BYTES)
+            elif self._timeout_s() is not None:  # it may have been lifted meanwhile
+                raise TimedOut(self._what_is_late())
+
+    def _what_is_late(self) -> str:
+        if self._protocol.handshaking:
+            return "the handshake was not completed in time"
+        return "a packet was not completed in time" if self._protocol.mid_packet else "nothing was received"
 
     def _timeout_s(self) -> Optional[float]:
-        if self._outcome is not None or self._protocol.state is State.FINISHING:
+        if self._outcome is not None or self._cut_short or self._protocol.state is State.FINISHING:
             return None
         limit_s = self._config.network.socket_timeout
         return limit_s if self._unit_deadline is None else min(limit_s, self._unit_deadline.remaining_s())

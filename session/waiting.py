@@ -13,6 +13,10 @@ class ClientLeft(Exception):
     """The client has closed its connection."""
 
 
+class TimedOut(Exception):
+    """The client took too long; the text says for what."""
+
+
 class Deadline:
     """One time limit through several steps."""
 

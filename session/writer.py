@@ -6,7 +6,7 @@ import socket
 import threading
 from typing import Callable, Optional
 
-from session.waiting import wait_ready
+from session.waiting import Deadline, TimedOut, wait_ready
 
 _HIGH_WATER_BYTES = 256 * 1024  # of packets a client has not read, from which on it is not listened to either
 LINGER_S = 2.0  # for the client to read the last packets, before what it still sends makes the kernel reset
@@ -17,7 +17,7 @@ class PacketWriter:
 
     Args:
         sock: non-blocking.
-        timeout_s: a client that takes nothing for so long is cut off.
+        timeout_s: a client that has not taken what was queued within that time is cut off.
         name: of the thread.
         on_room: called, in that thread, when what was queued has been sent.
     """
@@ -64,8 +64,14 @@ class PacketWriter:
 
     def _wake(self) -> None:
         if self._thread is None:  # most strangers never get an answer, so never cost a thread
-            self._thread = threading.Thread(target=self._run, name=f"{self._name}-writer", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name=f"{self._name}-writer", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the machine has no room for it: nothing can be said to this client
+                self._broken = self._finished = True
+                self._wake_reader()
+                return
+            self._thread = thread
         self._changed.notify_all()
 
     def _run(self) -> None:
@@ -74,9 +80,9 @@ class PacketWriter:
                 pass
             self._socket.shutdown(socket.SHUT_WR)
             self._reader_done.wait(LINGER_S)
-        except OSError as error:  # the client is gone, or takes nothing
+        except (OSError, TimedOut) as error:  # the client is gone, or takes nothing
             with self._changed:
-                self.stalled = isinstance(error, TimeoutError)
+                self.stalled = isinstance(error, TimedOut)
                 self._broken = self._finished = True
         finally:
             self._on_room()
@@ -93,12 +99,13 @@ class PacketWriter:
         return not last
 
     def _send_all(self, data: memoryview) -> None:
+        deadline = Deadline(self._timeout_s)
         while data:
             try:
                 data = data[self._socket.send(data) :]
             except BlockingIOError:
-                if not wait_ready([self._socket], select.POLLOUT, self._timeout_s):
-                    raise TimeoutError from None
+                if not wait_ready([self._socket], select.POLLOUT, deadline.remaining_s()):
+                    raise TimedOut("what was sent was not read") from None
 
     def _wake_reader(self) -> None:
         try:

@@ -105,3 +105,32 @@ def test_something_else_that_listens_there_is_an_error(answer: bytes) -> None:
         with pytest.raises(ConnectionLost):
             StreamingClient("127.0.0.1", holder.getsockname()[1]).connect()
         thread.join()
+
+
+def test_a_result_that_is_none_is_an_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+
+        def answer_with_nonsense() -> None:
+            connection, _ = holder.accept()
+            with connection:
+                connection.recv(1024)
+                connection.sendall(b"%L0000")
+                connection.recv(1024)
+                connection.sendall(b"%R0003abc%F0000")
+
+        thread = threading.Thread(target=answer_with_nonsense)
+        thread.start()
+        with StreamingClient("127.0.0.1", holder.getsockname()[1]) as client, pytest.raises(ConnectionLost):
+            list(client.results())
+        thread.join()
+
+
+@pytest.mark.parametrize("arguments", [["--port", "65536"], ["--port", "0"], ["--rate", "0"], ["--rate", "44100"]])
+def test_an_argument_that_cannot_be_is_a_usage_error(arguments: List[str]) -> None:
+    ended = run(*arguments, "--status")
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_name_that_no_host_can_have_is_an_error() -> None:
+    assert_one_line_error(run("--ip", "x..y", "--status"), "no server answers at x..y port 5000")

@@ -96,6 +96,20 @@ def test_a_frozen_engine_does_not_block_a_sender_for_ever(pair: ServerProcess, s
     wait_until_all_sleep(pair)
 
 
+def test_a_client_of_a_frozen_engine_may_leave_at_any_time(pair: ServerProcess) -> None:
+    wait_until_all_sleep(pair)
+    with Wire(pair.port) as wire:
+        wire.start("leaver")
+        for pid in engine_pids(pair):
+            os.kill(pid, signal.SIGSTOP)
+        for _ in range(100):  # more than half a page of a pipe each
+            wire.send(audio_packets(bytes(2100), 2100))
+    pair.wait_for_line("user leaver.*: the client went away", HANG_TIMEOUT_S / 2)
+    for pid in engine_pids(pair):
+        os.kill(pid, signal.SIGCONT)
+    wait_until_all_sleep(pair)
+
+
 def test_an_idle_engine_that_dies_is_replaced(pair: ServerProcess) -> None:
     wait_until_all_sleep(pair)
     before = engine_pids(pair)

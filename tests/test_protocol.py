@@ -249,3 +249,15 @@ def test_complete_packets_are_counted_and_an_incomplete_one_is_known() -> None:
     protocol.receive(b"b")
     protocol.events()
     assert (protocol.packets, protocol.mid_packet) == (3, False)
+
+
+def test_what_came_before_an_illegal_packet_still_counts() -> None:
+    protocol = ServerProtocol()
+    protocol.receive(MAGIC + encode_packet(Header.USER, b"u"))
+    protocol.events()
+    protocol.grant_engine()
+    protocol.receive(encode_packet(Header.BEGIN) + encode_packet(Header.AUDIO, b"pcm") + b"%x")
+    assert protocol.events() == [AudioReceived(b"pcm")]
+    for _ in range(2):
+        with pytest.raises(ProtocolError, match="unknown header"):
+            protocol.events()
