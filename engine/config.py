@@ -12,7 +12,7 @@ from typing import Any, Dict, Hashable, List, Tuple, Type, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
-from typing_extensions import Annotated
+from typing_extensions import Annotated, Literal
 
 from recognizer.catalog import AUTO_LANGUAGE, LANGUAGE_CODES, MODEL_NAMES
 from util import printable
@@ -75,6 +75,10 @@ class ModelConfig(Section):
     channel: int = Field(1, ge=1, le=1024)  # engines, so clients at once
     beam_size: int = Field(5, ge=1, le=100)
     hang_timeout: float = Field(60, gt=0, le=LONGEST_S)
+    compute: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
+    window: Literal["auto", "full"] = "auto"
+    prompt: str = ""  # names and jargon that are likely to be said
+    task: Literal["transcribe", "translate"] = "transcribe"
 
     @field_validator("size")
     @classmethod

@@ -29,7 +29,7 @@ from engine.messages import (
 from engine.segmenter import Segmenter, Utterance
 from recognizer import RecognizerError
 from recognizer.audio import to_samples
-from recognizer.recognizer import Cancelled, Recognizer
+from recognizer.recognizer import Cancelled, Recognizer, RecognizerSettings
 
 _log = logging.getLogger(__name__)
 
@@ -120,7 +120,8 @@ class EngineWorker:
 def _load_recognizer(config: ASRConfig) -> Recognizer:
     model = config.model
     threads = max(1, len(os.sched_getaffinity(0)) // model.channel)
-    return Recognizer(model.size, model.device, model.language, model.beam_size, threads)
+    settings = RecognizerSettings(**model.model_dump(exclude={"channel", "hang_timeout"}))
+    return Recognizer(settings, threads)
 
 
 def engine_main(config: ASRConfig, log_level: str, commands: Any, answers: Any) -> None:

@@ -4,7 +4,12 @@
     audio.py         PCM of any supported rate → the samples Whisper wants
     weights.py       a model's name or path → a loaded model: cache, packages, download
     checkpoints.py   the three file formats that weights come in
-    recognizer.py    the recogniser
+    recognizer.py    the recogniser: windows, second tries, what is speech
+    encoder.py       Whisper's encoder over as much sound as there is
+    decoder.py       Whisper's decoder with memory allocated once, behind openai-whisper's loop
+    layers.py        what both are built of
+    precision.py     float32, bfloat16, int8: which, and how
+    speech.py        a second look at a segment by Silero VAD
 
 Import the modules themselves: this package imports none of them, so that a process which
 needs only the names does not load torch.

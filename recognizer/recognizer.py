@@ -1,17 +1,29 @@
-"""Samples of one utterance → text and its confidences, decoded by openai-whisper."""
+"""Samples of one utterance → text and its confidences.
+
+openai-whisper's weights, tokenizer, log-mel and decoding loop; encoder and decoder are ours (encoder.py, decoder.py).
+An utterance is decoded over a window as long as its speech. Where the result looks wrong, it is decoded again over
+the whole 30 s, then at Whisper's temperatures.
+"""
 
 import logging
+import math
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Callable, Iterator, List, NamedTuple, Tuple
 
 import torch
 import whisper
 from torch import Tensor
+from whisper.audio import N_SAMPLES
 from whisper.decoding import DecodingOptions, DecodingResult
+from whisper.tokenizer import get_tokenizer
 
 from recognizer import RecognizerError
-from recognizer.audio import Samples
+from recognizer.audio import SAMPLE_RATE, Samples
 from recognizer.catalog import AUTO_LANGUAGE
+from recognizer.decoder import FastDecoder, FastTask
+from recognizer.encoder import FastEncoder
+from recognizer.precision import Precision, apply_precision, choose_precision
+from recognizer.speech import SpeechDetector
 from recognizer.weights import load_weights
 
 _log = logging.getLogger(__name__)
@@ -22,6 +34,19 @@ TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 COMPRESSION_RATIO_LIMIT = 2.4
 AVG_LOGPROB_LIMIT = -1.0
 NO_SPEECH_LIMIT = 0.6
+
+# What does not sound like speech to Silero VAD is sent only when Whisper is sure of it.
+SURE_LOGPROB = -0.4
+SURE_NO_SPEECH = 0.3
+HOPELESS_LOGPROB = -1.2
+
+# A window without silence behind the speech, or a very short one, makes Whisper repeat itself or write on.
+_WINDOW_MARGIN_S = 2.0
+_WINDOW_FLOOR_S = 10.0
+
+# Nobody says more: a decode that reaches this has run away.
+_TOKENS_FLOOR = 15
+_TOKENS_PER_S = 12
 
 _SAMPLING_SEED = 0  # the same utterance gives the same text, also where a temperature draws at random
 
@@ -41,6 +66,7 @@ class Recognition:
         no_speech_prob: Whisper's own estimate that nobody spoke.
         compression_ratio: of the text by zlib; high for loops.
         temperature: at which the text was decoded.
+        window_s: of sound that the encoder saw.
     """
 
     text: str
@@ -49,32 +75,64 @@ class Recognition:
     no_speech_prob: float
     compression_ratio: float
     temperature: float
+    window_s: float
+
+
+class _Attempt(NamedTuple):
+    """One way to decode an utterance."""
+
+    window_samples: int
+    temperature: float
+
+
+@dataclass(frozen=True)
+class RecognizerSettings:
+    """What to recognise with, and how.
+
+    Attributes:
+        size: one of `recognizer.catalog.MODEL_NAMES`, or a path to weights.
+        device: `cpu`, `cuda`, `cuda:N` or `auto`.
+        language: a Whisper code or `auto`.
+        beam_size: hypotheses kept at temperature 0; 1 decodes greedily.
+        compute: `float32`, `bfloat16`, `int8`, or `auto` for what is fastest here (precision.py).
+        window: `full` for always 30 s, or `auto` for as much as the speech needs.
+        prompt: names and jargon that are likely to be said.
+        task: `transcribe`, or `translate` for English whatever is spoken.
+    """
+
+    size: str = "base"
+    device: str = "auto"
+    language: str = "ko"
+    beam_size: int = 5
+    compute: str = "auto"
+    window: str = "auto"
+    prompt: str = ""
+    task: str = "transcribe"
 
 
 class Recognizer:
     """A Whisper model and how it is decoded; one utterance at a time.
 
     Args:
-        size: one of `recognizer.catalog.MODEL_NAMES`, or a path to weights.
-        device: `cpu`, `cuda`, `cuda:N` or `auto`.
-        language: a Whisper code or `auto`.
-        beam_size: hypotheses kept at temperature 0; 1 decodes greedily.
+        settings: what to recognise with, and how.
         threads: processor threads of one recognition.
 
     Raises:
         RecognizerError: no such device, or no weights.
     """
 
-    def __init__(self, size: str, device: str, language: str, beam_size: int, threads: int) -> None:
+    def __init__(self, settings: RecognizerSettings, threads: int) -> None:
         torch.set_num_threads(threads)
-        self._device = resolve_device(device)
-        self._language: Optional[str] = None if language == AUTO_LANGUAGE else language
-        self._beam_size: Optional[int] = beam_size if beam_size > 1 else None
-        self._model = load_weights(size).to(self._device).eval()
+        self._settings = settings
+        self._device = resolve_device(settings.device)
+        self._model = load_weights(settings.size).to(self._device).eval()
+        precision = choose_precision(settings.compute, self._device)
+        self._encoder, self._decoder = _build(self._model, settings.beam_size, precision)
+        self._speech_detector = SpeechDetector()
         self._cancelled: Callable[[], bool] = lambda: False
-        for block in (*self._model.encoder.blocks, *self._model.decoder.blocks):
-            block.register_forward_pre_hook(self._check_cancelled)
-        _log.info("%s on %s, %d threads, beam %d, language %s", size, self._device, threads, beam_size, language)
+        for layer in (*self._encoder.layers, *self._decoder.layers):
+            layer.register_forward_pre_hook(self._check_cancelled)
+        _log.info("%s on %s, %d threads: %s", settings.size, self._device, threads, precision)
 
     @torch.inference_mode()
     def recognize(self, samples: Samples, cancelled: Callable[[], bool] = lambda: False) -> Recognition:
@@ -84,51 +142,112 @@ class Recognizer:
             Cancelled: as soon as `cancelled()` is true.
         """
         self._cancelled = cancelled
-        features = self._encode(samples)
-        result = self._decode(features, TEMPERATURES[0])
-        for temperature in TEMPERATURES[1:]:
-            if not _needs_another_try(result):
+        heard = torch.from_numpy(samples)
+        sounds_like_speech = self._speech_detector.hears_speech(heard)
+        token_limit = _token_limit(len(samples))
+        window_samples, features = 0, heard
+        results: List[DecodingResult] = []
+        for attempt in self._attempts(len(samples)):
+            if attempt.window_samples != window_samples:
+                window_samples = attempt.window_samples
+                features = self._encode(heard, window_samples)
+                self._decoder.listen(features)
+            results.append(self._decode(features, attempt.temperature, token_limit))
+            if not sounds_like_speech or not _looks_wrong(results[-1], token_limit):
                 break
-            result = self._decode(features, temperature)
+        result = results[-1]
+        if _looks_wrong(result, token_limit):
+            result = max(results, key=lambda result: (not _is_loop(result, token_limit), result.avg_logprob))
         return Recognition(
-            text="" if _is_silence(result) else result.text.strip(),
+            text=result.text.strip() if _is_speech(result, token_limit, sounds_like_speech) else "",
             language=result.language,
             avg_logprob=result.avg_logprob,
             no_speech_prob=result.no_speech_prob,
             compression_ratio=result.compression_ratio,
             temperature=result.temperature,
+            window_s=window_samples / SAMPLE_RATE,
         )
+
+    def _attempts(self, n_samples: int) -> Iterator[_Attempt]:
+        window_samples = _window_samples(n_samples)
+        if self._settings.window == "auto" and window_samples < N_SAMPLES:
+            yield _Attempt(window_samples, TEMPERATURES[0])
+        for temperature in TEMPERATURES:
+            yield _Attempt(N_SAMPLES, temperature)
 
     def _check_cancelled(self, *_: object) -> None:
         if self._cancelled():
             raise Cancelled
 
-    def _encode(self, samples: Samples) -> Tensor:
-        padded = whisper.pad_or_trim(torch.from_numpy(samples))
-        mel = whisper.log_mel_spectrogram(padded, n_mels=self._model.dims.n_mels)
-        features: Tensor = self._model.embed_audio(mel.unsqueeze(0).to(self._device))
-        return features[0]
+    def _encode(self, samples: Tensor, window_samples: int) -> Tensor:
+        padded = whisper.pad_or_trim(samples, window_samples)
+        mel = whisper.log_mel_spectrogram(padded, n_mels=self._model.dims.n_mels).to(self._device)
+        features: Tensor = self._encoder(mel.to(self._encoder.conv1.weight.dtype))
+        return features.to(self._decoder.embedding.dtype)
 
-    def _decode(self, features: Tensor, temperature: float) -> DecodingResult:
+    def _decode(self, features: Tensor, temperature: float, token_limit: int) -> DecodingResult:
         torch.manual_seed(_SAMPLING_SEED)
         options = DecodingOptions(
-            language=self._language,
+            task=self._settings.task,
+            language=self._detect_language() if self._settings.language == AUTO_LANGUAGE else self._settings.language,
+            prompt=self._settings.prompt or None,
             temperature=temperature,
-            beam_size=self._beam_size if temperature == 0 else None,
+            beam_size=self._settings.beam_size if temperature == 0 and self._settings.beam_size > 1 else None,
+            sample_len=token_limit,
             without_timestamps=True,
             fp16=False,
         )
-        result: DecodingResult = whisper.decode(self._model, features, options)
-        return result
+        return FastTask(self._model, options, self._decoder).run(features[None])[0]
+
+    def _detect_language(self) -> str:
+        """The language of the utterance that the decoder listens to (`whisper.detect_language`)."""
+        if not self._model.is_multilingual:
+            return "en"
+        tokenizer = get_tokenizer(True, num_languages=self._model.num_languages)
+        logits = self._decoder.prompt(torch.tensor([tokenizer.sot], device=self._device))[0]
+        best = int(logits[list(tokenizer.all_language_tokens)].argmax())
+        return str(tokenizer.all_language_codes[best])
+
+
+def _build(model: whisper.Whisper, beam_size: int, precision: Precision) -> Tuple[FastEncoder, FastDecoder]:
+    """Our encoder and decoder from a loaded model, which keeps its sizes and loses its weights."""
+    encoder = apply_precision(FastEncoder(model.encoder), precision.encoder)
+    decoder = apply_precision(FastDecoder(model.decoder, beam_size), precision.decoder)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.new_empty(0)
+    return encoder, decoder
+
+
+def _window_samples(n_samples: int) -> int:
+    """Samples that the encoder sees of an utterance: whole seconds."""
+    window_s = max(_WINDOW_FLOOR_S, n_samples / SAMPLE_RATE + _WINDOW_MARGIN_S)
+    return min(int(N_SAMPLES), math.ceil(window_s) * SAMPLE_RATE)
+
+
+def _token_limit(n_samples: int) -> int:
+    return _TOKENS_FLOOR + _TOKENS_PER_S * n_samples // SAMPLE_RATE
+
+
+def _is_speech(result: DecodingResult, token_limit: int, sounds_like_speech: bool) -> bool:
+    """Whether the text is what somebody said, as far as all the signs together tell."""
+    if _is_silence(result) or _is_loop(result, token_limit):
+        return False
+    if sounds_like_speech:
+        return bool(result.avg_logprob > HOPELESS_LOGPROB)
+    return bool(result.avg_logprob > SURE_LOGPROB and result.no_speech_prob < SURE_NO_SPEECH)
+
+
+def _is_loop(result: DecodingResult, token_limit: int) -> bool:
+    return bool(result.compression_ratio > COMPRESSION_RATIO_LIMIT or len(result.tokens) >= token_limit)
 
 
 def _is_silence(result: DecodingResult) -> bool:
     return bool(result.no_speech_prob > NO_SPEECH_LIMIT and result.avg_logprob < AVG_LOGPROB_LIMIT)
 
 
-def _needs_another_try(result: DecodingResult) -> bool:
-    unsure = result.avg_logprob < AVG_LOGPROB_LIMIT or result.compression_ratio > COMPRESSION_RATIO_LIMIT
-    return bool(unsure and not _is_silence(result))
+def _looks_wrong(result: DecodingResult, token_limit: int) -> bool:
+    unsure = result.avg_logprob < AVG_LOGPROB_LIMIT
+    return bool((unsure or _is_loop(result, token_limit)) and not _is_silence(result))
 
 
 def resolve_device(device: str) -> torch.device:

@@ -1,0 +1,172 @@
+"""Whisper's text decoder, one token at a time without waste.
+
+What openai-whisper's own `Inference` spends its time on is not done here: keys and values live in memory that is
+allocated once instead of being concatenated at every token, those of the cross-attention are computed once for an
+utterance and shared by all hypotheses (which are the queries of one attention call), query, key and value are one
+matrix, the prompt is run once instead of once for each hypothesis, and weights are converted once.
+
+The decoding loop stays openai-whisper's (`whisper.decoding.DecodingTask`): `FastInference` takes the place of its
+`PyTorchInference`.
+"""
+
+from typing import Iterator, List, Optional, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from whisper import Whisper
+from whisper.decoding import DecodingOptions, DecodingTask, Inference
+from whisper.model import ResidualAttentionBlock, TextDecoder
+
+from recognizer.layers import FeedForward, Norm, join_heads, plain_linear, split_heads
+
+
+class _Layer(nn.Module):
+    """One block of the decoder; its keys and values are kept for `n_rows` hypotheses of `n_ctx` tokens."""
+
+    def __init__(self, block: ResidualAttentionBlock, n_rows: int, n_ctx: int) -> None:
+        super().__init__()
+        attention, cross = block.attn, block.cross_attn
+        self.n_head = attention.n_head
+        self.attn_norm, self.cross_norm = Norm(block.attn_ln), Norm(block.cross_attn_ln)
+        self.qkv = plain_linear(attention.query, attention.key, attention.value)
+        self.attn_out = plain_linear(attention.out)
+        self.cross_query = plain_linear(cross.query)
+        self.cross_kv = plain_linear(cross.key, cross.value)
+        self.cross_out = plain_linear(cross.out)
+        self.feed_forward = FeedForward(block)
+        weight = attention.query.weight
+        memory = weight.new_empty(n_rows, self.n_head, n_ctx, weight.shape[0] // self.n_head)
+        self.keys = nn.Parameter(memory, requires_grad=False)
+        self.values = nn.Parameter(torch.empty_like(memory), requires_grad=False)
+        self.cross_keys = self.cross_values = memory  # set by `listen`
+
+    def listen(self, features: Tensor) -> None:
+        """Take over what the encoder heard: (n_audio_ctx, n_state)."""
+        keys, values = self.cross_kv(features).chunk(2, dim=-1)
+        self.cross_keys, self.cross_values = (
+            split_heads(keys[None], self.n_head),
+            split_heads(values[None], self.n_head),
+        )
+
+    def forward(self, x: Tensor, offset: int) -> Tensor:
+        """`x` (n, length, n_state): tokens from position `offset` on."""
+        x = x + self._attend(self.attn_norm(x), offset)
+        x = x + self._cross_attend(self.cross_norm(x))
+        fed: Tensor = self.feed_forward(x)
+        return fed
+
+    def _attend(self, x: Tensor, offset: int) -> Tensor:
+        n, length = x.shape[:2]
+        query, key, value = (split_heads(part, self.n_head) for part in self.qkv(x).chunk(3, dim=-1))
+        end = offset + length
+        self.keys[:n, :, offset:end], self.values[:n, :, offset:end] = key, value
+        heard = scaled_dot_product_attention(
+            query, self.keys[:n, :, :end], self.values[:n, :, :end], is_causal=length > 1
+        )
+        out: Tensor = self.attn_out(join_heads(heard))
+        return out
+
+    def _cross_attend(self, x: Tensor) -> Tensor:
+        n, length = x.shape[:2]
+        query = split_heads(
+            self.cross_query(x).view(1, n * length, -1), self.n_head
+        )  # every hypothesis asks the same utterance
+        heard = scaled_dot_product_attention(query, self.cross_keys, self.cross_values)
+        out: Tensor = self.cross_out(join_heads(heard).view(n, length, -1))
+        return out
+
+
+class FastDecoder(nn.Module):
+    """The decoder of a Whisper model, in the precision of its weights.
+
+    Args:
+        decoder: of the model; its weights are shared where they are not stacked.
+        n_rows: the most hypotheses at once.
+    """
+
+    def __init__(self, decoder: TextDecoder, n_rows: int) -> None:
+        super().__init__()
+        self.n_rows = n_rows
+        self.embedding = nn.Parameter(decoder.token_embedding.weight.detach(), requires_grad=False)
+        self.positions = nn.Parameter(decoder.positional_embedding.detach(), requires_grad=False)
+        self.layers = nn.ModuleList(_Layer(block, n_rows, len(self.positions)) for block in decoder.blocks)
+        self.norm = Norm(decoder.ln)
+        self.vocabulary = nn.Linear(self.embedding.shape[1], self.embedding.shape[0], bias=False, device="meta")
+        self.vocabulary.weight = self.embedding
+
+    def _blocks(self) -> Iterator[_Layer]:
+        return cast(Iterator[_Layer], iter(self.layers))
+
+    def listen(self, features: Tensor) -> None:
+        """Begin an utterance: (n_audio_ctx, n_state) from the encoder."""
+        for layer in self._blocks():
+            layer.listen(features)
+
+    def prompt(self, tokens: Tensor) -> Tensor:
+        """Run the tokens (length,) that every hypothesis begins with; returns logits (length, n_vocab)."""
+        logits: Tensor = self._run(tokens[None], 0)[0]
+        for layer in self._blocks():
+            for memory in (layer.keys, layer.values):
+                memory[1:, :, : len(tokens)] = memory[:1, :, : len(tokens)]
+        return logits
+
+    def step(self, tokens: Tensor, offset: int) -> Tensor:
+        """The next token of each hypothesis (n,), at position `offset`; returns logits (n, n_vocab)."""
+        return self._run(tokens[:, None], offset)[:, 0]
+
+    def _run(self, tokens: Tensor, offset: int) -> Tensor:
+        x = self.embedding[tokens] + self.positions[offset : offset + tokens.shape[1]]
+        for layer in self._blocks():
+            x = layer(x, offset)
+        logits: Tensor = self.vocabulary(self.norm(x))
+        return logits.float()
+
+    def rearrange(self, sources: List[int], length: int) -> None:
+        """Row i goes on from what row `sources[i]` had, `length` tokens."""
+        index = torch.tensor(sources, device=self.embedding.device)
+        for layer in self._blocks():
+            for memory in (layer.keys, layer.values):
+                memory[: len(sources), :, :length] = memory[index, :, :length]
+
+
+class FastInference(Inference):  # type: ignore[misc]
+    """The part of openai-whisper's decoding loop that runs the model; one utterance, one attempt."""
+
+    def __init__(self, decoder: FastDecoder) -> None:
+        self._decoder = decoder
+        self._length: Optional[int] = None  # tokens that the decoder remembers
+
+    def logits(self, tokens: Tensor, audio_features: Tensor) -> Tensor:
+        """`tokens` (n, length) → logits (n, length or 1, n_vocab)."""
+        if self._length is None:
+            logits = self._decoder.prompt(tokens[0]).expand(len(tokens), -1, -1).clone()
+        else:
+            logits = self._decoder.step(tokens[:, -1], self._length)[:, None]
+        self._length = tokens.shape[1]
+        return logits
+
+    def rearrange_kv_cache(self, source_indices: List[int]) -> None:
+        """Follow the hypotheses that the beam search goes on with."""
+        if source_indices != list(range(len(source_indices))):
+            assert self._length is not None
+            self._decoder.rearrange(source_indices, self._length)
+
+
+class FastTask(DecodingTask):  # type: ignore[misc]
+    """openai-whisper's decoding of one utterance that is already encoded, run by a FastDecoder that listens to it.
+
+    Args:
+        model: for its sizes; its weights are not used.
+        options: as for `whisper.decode`, with a language.
+        decoder: has had `listen` called with the same features.
+    """
+
+    def __init__(self, model: Whisper, options: DecodingOptions, decoder: FastDecoder) -> None:
+        super().__init__(model, options)
+        self.inference = FastInference(decoder)
+        if options.beam_size is not None:
+            self.decoder.inference = self.inference
+
+    def _get_audio_features(self, mel: Tensor) -> Tensor:
+        return mel

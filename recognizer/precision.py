@@ -1,0 +1,47 @@
+"""In which numbers encoder and decoder compute, and what is fastest on a processor."""
+
+import warnings
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import nn
+from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
+
+_Module = TypeVar("_Module", bound=nn.Module)
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+class Precision(NamedTuple):
+    """What each half computes in, and why."""
+
+    encoder: str
+    decoder: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"encoder {self.encoder}, decoder {self.decoder}, because {self.reason}"
+
+
+def choose_precision(compute: str, device: torch.device) -> Precision:
+    """What `model.compute` means on this device."""
+    if device.type == "cuda":
+        dtype = "float16" if compute in ("auto", "int8") else compute
+        return Precision(dtype, dtype, "the device is CUDA")
+    if compute != "auto":
+        return Precision(compute, compute, f"model.compute is {compute}")
+    capabilities = torch.backends.cpu.get_cpu_capability()
+    if torch.cpu._is_amx_tile_supported():
+        return Precision("bfloat16", "int8", "the processor has AMX")
+    return Precision("int8", "int8", f"the processor has {capabilities} and no AMX")
+
+
+def apply_precision(module: _Module, precision: str) -> _Module:
+    """`module` with its weights in that precision; int8 with one scale for each row of a matrix."""
+    if precision == "int8":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a torch later than the pinned one does this elsewhere
+            quantized: _Module = quantize_dynamic(  # type: ignore[no-untyped-call]
+                module, {nn.Linear: per_channel_dynamic_qconfig}, inplace=True
+            )
+        return quantized
+    return module.to(_DTYPES[precision])
