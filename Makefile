@@ -1,13 +1,14 @@
 # make demo     install, stream a real recording to a server, show the results
 # make test     install, run every test; SPEECH_DIR=folder adds accuracy on recordings with transcripts
 # make check    install, lint and type-check
+# make bench    install, compare recognisers over SPEECH_DIR (EVERY=3: one recording of three), print a table
 # make serve    install, run the server with config_vad.yaml
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test check serve clean
+.PHONY: demo test check bench serve clean
 
 demo: .venv/.speech
 	$(BIN)/python -m demo
@@ -20,11 +21,14 @@ check: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: .venv/.dev .venv-bench/.installed
+	$(BIN)/python -m bench.recognizers --bench-python .venv-bench/bin/python --every $(or $(EVERY),1)
+
 serve: .venv/.server
 	$(BIN)/python tcp_server.py
 
 clean:
-	rm -rf .venv test.pcm
+	rm -rf .venv .venv-bench test.pcm
 
 .venv/.server: requirements.txt
 	$(PYTHON) -m venv .venv
@@ -33,6 +37,11 @@ clean:
 
 .venv/.dev: requirements-dev.txt .venv/.server
 	$(PIP) -r requirements-dev.txt
+	touch $@
+
+.venv-bench/.installed: bench/requirements.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip --disable-pip-version-check install --quiet -r $<
 	touch $@
 
 .venv/.speech: requirements-speech.txt .venv/.server
