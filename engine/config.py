@@ -18,7 +18,7 @@ from recognizer.catalog import AUTO_LANGUAGE, LANGUAGE_CODES, MODEL_NAMES
 from util import printable
 
 LONGEST_S = 1_000_000  # of any time limit: poll(2) counts milliseconds in 32 bits
-_LONGEST_SEGMENT_S = 29.7  # Whisper hears 30 s at once, and pre-roll goes before the segment
+_LONGEST_SEGMENT_S = 30  # what Whisper hears at once
 
 
 class Section(BaseModel):

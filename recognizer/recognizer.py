@@ -136,12 +136,15 @@ class Recognizer:
 
     @torch.inference_mode()
     def recognize(self, samples: Samples, cancelled: Callable[[], bool] = lambda: False) -> Recognition:
-        """Recognise up to 30 s of 16 kHz samples; `cancelled` is asked before each layer.
+        """Recognise the last 30 s of 16 kHz samples: before a segment of that length, pre-roll is too much.
+
+        `cancelled` is asked before each layer.
 
         Raises:
             Cancelled: as soon as `cancelled()` is true.
         """
         self._cancelled = cancelled
+        samples = samples[-N_SAMPLES:]
         heard = torch.from_numpy(samples)
         sounds_like_speech = self._speech_detector.hears_speech(heard)
         token_limit = _token_limit(len(samples))

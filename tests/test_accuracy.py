@@ -14,7 +14,7 @@ from tests.conftest import Reference
 CHANNELS = 2
 EVERY = 2  # of the recordings is tested
 # `base` at beam 5, with room for the choice of recordings.
-LIMITS: Dict[str, float] = {"ko": 0.18, "en": 0.16}
+LIMITS: Dict[str, float] = {"ko": 0.18, "en": 0.20}
 
 
 def recognise(port: int, reference: Reference) -> str:

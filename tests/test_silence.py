@@ -109,3 +109,9 @@ def test_every_precision_recognises(phrase: bytes, compute: str) -> None:
     (samples,) = segments(phrase)
     settings = RecognizerSettings(language="en", compute=compute)
     assert "better" in Recognizer(settings, threads=2).recognize(samples).text.lower()
+
+
+def test_of_a_segment_and_its_pre_roll_the_last_30_s_are_heard(english: Recognizer, phrase: bytes) -> None:
+    (samples,) = segments(phrase)
+    before = np.zeros(30 * RATE, dtype=np.float32)
+    assert "better" in english.recognize(np.concatenate([before, samples])).text.lower()
