@@ -100,6 +100,8 @@ class Server:
             sock, address = self._listener.accept()
         except BlockingIOError:
             return False
+        except ConnectionError:  # that client left before it was accepted
+            return True
         except OSError as error:
             _log.error("a client cannot be accepted: %s", error.strerror)
             with self._changed:
