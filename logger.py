@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 from typing import Callable
 
-LEVELS = ("debug", "info", "warning", "error", "critical")
 _FORMAT = "%(asctime)s %(levelname)-7s %(processName)s: %(message)s"
 _KEPT_FILES = 30  # one a day
 

@@ -148,14 +148,15 @@ class Recognizer:
         heard = torch.from_numpy(samples)
         sounds_like_speech = self._speech_detector.hears_speech(heard)
         token_limit = _token_limit(len(samples))
-        window_samples, features = 0, heard
+        window_samples, features, language = 0, heard, ""
         results: List[DecodingResult] = []
         for attempt in self._attempts(len(samples)):
             if attempt.window_samples != window_samples:
                 window_samples = attempt.window_samples
                 features = self._encode(heard, window_samples)
                 self._decoder.listen(features)
-            results.append(self._decode(features, attempt.temperature, token_limit))
+            language = language or self._spoken_language()
+            results.append(self._decode(features, language, attempt.temperature, token_limit))
             if not sounds_like_speech or not _looks_wrong(results[-1], token_limit):
                 break
         result = results[-1]
@@ -188,11 +189,11 @@ class Recognizer:
         features: Tensor = self._encoder(mel.to(self._encoder.conv1.weight.dtype))
         return features.to(self._decoder.embedding.dtype)
 
-    def _decode(self, features: Tensor, temperature: float, token_limit: int) -> DecodingResult:
+    def _decode(self, features: Tensor, language: str, temperature: float, token_limit: int) -> DecodingResult:
         torch.manual_seed(_SAMPLING_SEED)
         options = DecodingOptions(
             task=self._settings.task,
-            language=self._detect_language() if self._settings.language == AUTO_LANGUAGE else self._settings.language,
+            language=language,
             prompt=self._settings.prompt or None,
             temperature=temperature,
             beam_size=self._settings.beam_size if temperature == 0 and self._settings.beam_size > 1 else None,
@@ -202,8 +203,10 @@ class Recognizer:
         )
         return FastTask(self._model, options, self._decoder).run(features[None])[0]
 
-    def _detect_language(self) -> str:
-        """The language of the utterance that the decoder listens to (`whisper.detect_language`)."""
+    def _spoken_language(self) -> str:
+        """As configured, or that of the utterance which the decoder listens to (`whisper.detect_language`)."""
+        if self._settings.language != AUTO_LANGUAGE:
+            return self._settings.language
         if not self._model.is_multilingual:
             return "en"
         tokenizer = get_tokenizer(True, num_languages=self._model.num_languages)

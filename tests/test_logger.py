@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from logger import LEVELS, LogError, ServerLog, forward_records, handle_forwarded
+from logger import LogError, ServerLog, forward_records, handle_forwarded
 
 _log = logging.getLogger("tests.logger")
 
@@ -31,6 +31,9 @@ def test_a_line_goes_to_console_and_file(tmp_path: Path, capfd: pytest.CaptureFi
     for text in (capfd.readouterr().err, (tmp_path / "log").read_text(encoding="utf-8")):
         (line,) = text.splitlines()
         assert line.endswith(" INFO    MainProcess: session 1 starts: user 김철수")
+
+
+LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 @pytest.mark.parametrize("level", LEVELS)
