@@ -1,11 +1,13 @@
 # make demo     install, stream a real recording to a server, show the results
 # make test     install, run every test; SPEECH_DIR=folder adds accuracy on recordings with transcripts
 # make check    install, lint and type-check
-# make bench    install, compare recognisers over SPEECH_DIR (EVERY=3: one recording of three), print a table
+# make bench    install, compare recognisers over SPEECH_DIR, print a table and draw it (EVERY=3: only print, over one
+#               recording of three)
 # make serve    install, run the server with config_vad.yaml
 
 PYTHON ?= python3
 BIN := .venv/bin
+BENCH := $(if $(EVERY),--every $(EVERY),--svg docs/benchmarks-recognizers.svg)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .PHONY: demo test check bench serve clean
@@ -22,7 +24,7 @@ check: .venv/.dev
 	$(BIN)/mypy
 
 bench: .venv/.dev .venv-bench/.installed
-	$(BIN)/python -m bench.recognizers --bench-python .venv-bench/bin/python --every $(or $(EVERY),1)
+	$(BIN)/python -m bench.recognizers --bench-python .venv-bench/bin/python $(BENCH)
 
 serve: .venv/.server
 	$(BIN)/python tcp_server.py

@@ -1,10 +1,11 @@
-"""One recogniser in a process of its own: `python contenders.py NAME THREADS MODEL_FOLDER`.
+"""One recogniser in a process of its own: `python contenders.py NAME THREADS FOLDER_OF_MODELS`.
 
 Reads one line for each segment, `LANGUAGE PATH_OF_SAMPLES.npy`, and answers with one line of JSON: text and seconds.
 Each contender imports only what it needs, as each has its own environment.
 """
 
 import json
+import os
 import resource
 import sys
 import time
@@ -76,8 +77,28 @@ def faster_whisper(threads: int, beam_size: int, folder: str) -> Recognise:
     return recognise
 
 
+def openvino_genai(threads: int, beam_size: int, folder: str) -> Recognise:
+    """OpenVINO's pipeline, its weights in int8."""
+    from openvino_genai import WhisperPipeline  # noqa: PLC0415
+
+    pipeline = WhisperPipeline(folder, "CPU", INFERENCE_NUM_THREADS=threads)
+
+    def recognise(samples: Any, language: str) -> str:
+        result = pipeline.generate(
+            samples,
+            language=f"<|{language}|>",
+            task="transcribe",
+            return_timestamps=False,
+            num_beams=beam_size,
+        )
+        return str(result.texts[0])
+
+    return recognise
+
+
 def make(name: str, threads: int, folder: str) -> Recognise:
     """The contender of that name."""
+    ctranslate2, openvino = os.path.join(folder, "ctranslate2"), os.path.join(folder, "openvino")
     makers: Dict[str, Callable[[], Recognise]] = {
         "ours, beam 5": lambda: ours(threads, 5),
         "ours, greedy": lambda: ours(threads, 1),
@@ -85,8 +106,10 @@ def make(name: str, threads: int, folder: str) -> Recognise:
         "ours, beam 5, float32": lambda: ours(threads, 5, compute="float32"),
         "ours, beam 5, float32, full window": lambda: ours(threads, 5, compute="float32", window="full"),
         "openai-whisper float32, beam 5": lambda: openai_whisper(threads, 5),
-        "faster-whisper int8, beam 5": lambda: faster_whisper(threads, 5, folder),
-        "faster-whisper int8, greedy": lambda: faster_whisper(threads, 1, folder),
+        "faster-whisper int8, beam 5": lambda: faster_whisper(threads, 5, ctranslate2),
+        "faster-whisper int8, greedy": lambda: faster_whisper(threads, 1, ctranslate2),
+        "OpenVINO GenAI int8, beam 5": lambda: openvino_genai(threads, 5, openvino),
+        "OpenVINO GenAI int8, greedy": lambda: openvino_genai(threads, 1, openvino),
     }
     return makers[name]()
 
@@ -94,6 +117,8 @@ def make(name: str, threads: int, folder: str) -> Recognise:
 def main() -> None:
     """Answer until there is nothing more to recognise."""
     name, threads, folder = sys.argv[1:]
+    # Some make threads that their own setting does not count.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(threads)])
     recognise = make(name, int(threads), folder)
     for line in sys.stdin:
         language, path = line.rstrip("\n").split(" ", 1)

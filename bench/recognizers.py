@@ -1,4 +1,4 @@
-"""`python -m bench.recognizers`: every contender in turns over the same segments, one table in Markdown.
+"""`python -m bench.recognizers`: every contender in turns over the same segments, a table and a chart.
 
 A segment is given to one contender after the other, so that a machine whose speed drifts drifts for all of them. The
 first segment of each language is run once before it counts.
@@ -13,15 +13,15 @@ import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Sequence
+from typing import Any, Dict, List, Sequence
 
 import numpy as np
 
+from bench.report import Report, Row, table
 from bench.speech import Recording, error_rate, read_recordings
 from recognizer.audio import SAMPLE_RATE
 
 PROJECT = Path(__file__).resolve().parent.parent
-REFERENCE = "faster-whisper int8, beam 5"
 CONTENDERS = {
     "ours, beam 5": "server",
     "ours, greedy": "server",
@@ -29,31 +29,23 @@ CONTENDERS = {
     "ours, beam 5, float32": "server",
     "ours, beam 5, float32, full window": "server",
     "openai-whisper float32, beam 5": "server",
-    REFERENCE: "bench",
+    "faster-whisper int8, beam 5": "bench",
     "faster-whisper int8, greedy": "bench",
+    "OpenVINO GenAI int8, beam 5": "bench",
+    "OpenVINO GenAI int8, greedy": "bench",
 }
-
-
-class Row(NamedTuple):
-    """One contender on one language."""
-
-    name: str
-    language: str
-    times_real_time: float
-    error_rate: float
-    peak_mb: float
 
 
 class Contender:
     """A recogniser in a process of its own."""
 
-    def __init__(self, name: str, python: str, threads: int, model_folder: Path) -> None:
+    def __init__(self, name: str, python: str, threads: int, models: Path) -> None:
         self.name = name
         self.seconds = 0.0
         self.peak_mb = 0.0
         self.texts: List[str] = []
         self._process = subprocess.Popen(
-            [python, str(PROJECT / "bench" / "contenders.py"), name, str(threads), str(model_folder)],
+            [python, str(PROJECT / "bench" / "contenders.py"), name, str(threads), str(models)],
             env={**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": str(threads)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -79,16 +71,22 @@ class Contender:
 
 
 def main() -> None:
-    """Measure, and print the table."""
+    """Measure, print the table, draw the chart where one is wanted."""
     options = _parse()
     recordings = read_recordings(options.speech, options.every)
     rows: List[Row] = []
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        _write_ctranslate2(Path(folder) / "base")
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        _write_models(folder, options)
         for language in ("ko", "en"):
             chosen = [recording for recording in recordings if recording.language == language]
-            rows += _measure(chosen, language, options, Path(folder))
-    print(_table(rows, recordings, options))
+            rows += _measure(chosen, language, options, folder)
+        report = Report(len(recordings), options.threads, rows)
+        print(table(report), flush=True)
+        kept = options.json or folder / "rows.json"
+        report.write(kept)
+        if options.svg:
+            _run(options.bench_python, "bench.chart", str(kept), str(options.svg))
 
 
 def _parse() -> argparse.Namespace:
@@ -98,10 +96,20 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--bench-python", default=sys.executable, help="Python of the environment with the others")
     parser.add_argument("--only", nargs="*", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--json", type=Path, help="keep the rows of the table in this file too")
+    parser.add_argument("--svg", type=Path, help="draw them into this file")
     options = parser.parse_args()
     if options.speech is None:
         parser.error("--speech or SPEECH_DIR names the folder of recordings with manifest.tsv")
     return options
+
+
+def _write_models(folder: Path, options: argparse.Namespace) -> None:
+    """The same weights of `base` in the formats of the contenders that do not read ours."""
+    _write_ctranslate2(folder / "ctranslate2")
+    if any(name.startswith("OpenVINO") for name in options.only):
+        arguments = (str(folder / "ctranslate2"), str(folder / "openvino"))
+        _run(options.bench_python, "bench.openvino_export", *arguments)
 
 
 def _write_ctranslate2(folder: Path) -> None:
@@ -122,7 +130,7 @@ def _write_ctranslate2(folder: Path) -> None:
 
 def _measure(recordings: Sequence[Recording], language: str, options: argparse.Namespace, folder: Path) -> List[Row]:
     pythons = {"server": sys.executable, "bench": options.bench_python}
-    contenders = [Contender(name, pythons[CONTENDERS[name]], options.threads, folder / "base") for name in options.only]
+    contenders = [Contender(name, pythons[CONTENDERS[name]], options.threads, folder) for name in options.only]
     path = folder / "segment.npy"
     np.save(path, recordings[0].segments[0])
     for contender in contenders:
@@ -148,21 +156,18 @@ def _measure(recordings: Sequence[Recording], language: str, options: argparse.N
     ]
 
 
-def _table(rows: Sequence[Row], recordings: Sequence[Recording], options: argparse.Namespace) -> str:
-    lines = [
-        f"{len(recordings)} recordings, {options.threads} threads, model base, in turns in one run",
-        "",
-        "| recogniser | language | × real time | error rate | against " + REFERENCE + " | peak memory, MB |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        reference = [other for other in rows if (other.name, other.language) == (REFERENCE, row.language)]
-        ratio = f"{row.times_real_time / reference[0].times_real_time:.2f} ×" if reference else "–"
-        lines.append(
-            f"| {row.name} | {row.language} | {row.times_real_time:.1f} | {100 * row.error_rate:.1f} % "
-            f"({'CER' if row.language == 'ko' else 'WER'}) | {ratio} | {row.peak_mb:.0f} |"
-        )
-    return "\n".join(lines)
+def _run(python: str, module: str, *arguments: str) -> None:
+    """Run a module of the project; what it says is shown only when it fails."""
+    done = subprocess.run(
+        [python, "-m", module, *arguments],
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"{done.stdout}\n{module} ended with status {done.returncode}; its output is above")
 
 
 if __name__ == "__main__":

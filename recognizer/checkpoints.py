@@ -111,7 +111,7 @@ def read_hugging_face(folder: Path) -> Checkpoint:
     for shard in sorted(folder.glob(SAFETENSORS_PATTERN)):
         for name, tensor in load_file(shard).items():
             if name != "proj_out.weight":  # tied to the token embedding
-                state_dict[_openai_name(name)] = tensor
+                state_dict[openai_name(name)] = tensor
     dims = {
         "n_mels": config["num_mel_bins"],
         "n_vocab": config["vocab_size"],
@@ -127,7 +127,8 @@ def read_hugging_face(folder: Path) -> Checkpoint:
     return Checkpoint(dims, state_dict)
 
 
-def _openai_name(name: str) -> str:
+def openai_name(name: str) -> str:
+    """openai-whisper's name of one of Hugging Face's tensors."""
     for pattern, replacement in _HUGGING_FACE_NAMES:
         name = re.sub(pattern, replacement, name)
     return name
