@@ -6,7 +6,7 @@ utterance and shared by all hypotheses (which are the queries of one attention c
 matrix, the prompt is run once instead of once for each hypothesis, and weights are converted once.
 
 The decoding loop stays openai-whisper's (`whisper.decoding.DecodingTask`): `FastInference` takes the place of its
-`PyTorchInference`.
+`PyTorchInference`, `search.BeamSearch` that of its `BeamSearchDecoder`.
 """
 
 from typing import Iterator, List, Optional, cast
@@ -15,16 +15,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from whisper import Whisper
-from whisper.decoding import DecodingOptions, DecodingTask, Inference
+from whisper.decoding import DecodingOptions, DecodingTask, Inference, LogitFilter, SuppressTokens
 from whisper.model import ResidualAttentionBlock, TextDecoder
 
 from recognizer.layers import FeedForward, Norm, join_heads, plain_linear, split_heads
+from recognizer.search import BeamSearch, Suppress
 
 
 class _Layer(nn.Module):
-    """One block of the decoder; its keys and values are kept for `n_rows` hypotheses of `n_ctx` tokens."""
+    """One block of the decoder."""
 
-    def __init__(self, block: ResidualAttentionBlock, n_rows: int, n_ctx: int) -> None:
+    def __init__(self, block: ResidualAttentionBlock) -> None:
         super().__init__()
         attention, cross = block.attn, block.cross_attn
         self.n_head = attention.n_head
@@ -35,35 +36,30 @@ class _Layer(nn.Module):
         self.cross_kv = plain_linear(cross.key, cross.value)
         self.cross_out = plain_linear(cross.out)
         self.feed_forward = FeedForward(block)
-        weight = attention.query.weight
-        memory = weight.new_empty(n_rows, self.n_head, n_ctx, weight.shape[0] // self.n_head)
-        self.keys = nn.Parameter(memory, requires_grad=False)
-        self.values = nn.Parameter(torch.empty_like(memory), requires_grad=False)
-        self.cross_keys = self.cross_values = memory  # set by `listen`
+        self.cross_keys = self.cross_values = torch.empty(0)  # set by `listen`
 
     def listen(self, features: Tensor) -> None:
         """Take over what the encoder heard: (n_audio_ctx, n_state)."""
         keys, values = self.cross_kv(features).chunk(2, dim=-1)
-        self.cross_keys, self.cross_values = (
-            split_heads(keys[None], self.n_head),
-            split_heads(values[None], self.n_head),
-        )
+        self.cross_keys = split_heads(keys[None], self.n_head).contiguous()
+        self.cross_values = split_heads(values[None], self.n_head).contiguous()
 
-    def forward(self, x: Tensor, offset: int) -> Tensor:
-        """`x` (n, length, n_state): tokens from position `offset` on."""
-        x = x + self._attend(self.attn_norm(x), offset)
+    def forward(self, x: Tensor, offset: int, memory: Tensor) -> Tensor:
+        """`x` (n, length, n_state): tokens from position `offset` on.
+
+        `memory` (2, n_rows, n_head, n_ctx, n_state / n_head) has keys and values of the tokens before, and gets these.
+        """
+        x = x + self._attend(self.attn_norm(x), offset, memory)
         x = x + self._cross_attend(self.cross_norm(x))
         fed: Tensor = self.feed_forward(x)
         return fed
 
-    def _attend(self, x: Tensor, offset: int) -> Tensor:
+    def _attend(self, x: Tensor, offset: int, memory: Tensor) -> Tensor:
         n, length = x.shape[:2]
         query, key, value = (split_heads(part, self.n_head) for part in self.qkv(x).chunk(3, dim=-1))
-        end = offset + length
-        self.keys[:n, :, offset:end], self.values[:n, :, offset:end] = key, value
-        heard = scaled_dot_product_attention(
-            query, self.keys[:n, :, :end], self.values[:n, :, :end], is_causal=length > 1
-        )
+        keys, values = memory[:, :n, :, : offset + length]
+        keys[:, :, offset:], values[:, :, offset:] = key, value
+        heard = scaled_dot_product_attention(query, keys, values, is_causal=length > 1)
         out: Tensor = self.attn_out(join_heads(heard))
         return out
 
@@ -90,7 +86,10 @@ class FastDecoder(nn.Module):
         self.n_rows = n_rows
         self.embedding = nn.Parameter(decoder.token_embedding.weight.detach(), requires_grad=False)
         self.positions = nn.Parameter(decoder.positional_embedding.detach(), requires_grad=False)
-        self.layers = nn.ModuleList(_Layer(block, n_rows, len(self.positions)) for block in decoder.blocks)
+        self.layers = nn.ModuleList(_Layer(block) for block in decoder.blocks)
+        n_head, n_ctx, n_state = decoder.blocks[0].attn.n_head, *self.positions.shape
+        memory = self.positions.new_empty(len(self.layers), 2, n_rows, n_head, n_ctx, n_state // n_head)
+        self.memory = nn.Parameter(memory, requires_grad=False)
         self.norm = Norm(decoder.ln)
         self.vocabulary = nn.Linear(self.embedding.shape[1], self.embedding.shape[0], bias=False, device="meta")
         self.vocabulary.weight = self.embedding
@@ -106,9 +105,7 @@ class FastDecoder(nn.Module):
     def prompt(self, tokens: Tensor) -> Tensor:
         """Run the tokens (length,) that every hypothesis begins with; returns logits (length, n_vocab)."""
         logits: Tensor = self._run(tokens[None], 0)[0]
-        for layer in self._blocks():
-            for memory in (layer.keys, layer.values):
-                memory[1:, :, : len(tokens)] = memory[:1, :, : len(tokens)]
+        self.memory[:, :, 1:, :, : len(tokens)] = self.memory[:, :, :1, :, : len(tokens)]
         return logits
 
     def step(self, tokens: Tensor, offset: int) -> Tensor:
@@ -117,17 +114,15 @@ class FastDecoder(nn.Module):
 
     def _run(self, tokens: Tensor, offset: int) -> Tensor:
         x = self.embedding[tokens] + self.positions[offset : offset + tokens.shape[1]]
-        for layer in self._blocks():
-            x = layer(x, offset)
+        for layer, memory in zip(self._blocks(), self.memory):
+            x = layer(x, offset, memory)
         logits: Tensor = self.vocabulary(self.norm(x))
         return logits.float()
 
     def rearrange(self, sources: List[int], length: int) -> None:
         """Row i goes on from what row `sources[i]` had, `length` tokens."""
         index = torch.tensor(sources, device=self.embedding.device)
-        for layer in self._blocks():
-            for memory in (layer.keys, layer.values):
-                memory[: len(sources), :, :length] = memory[index, :, :length]
+        self.memory[:, :, : len(sources), :, :length] = self.memory[:, :, index, :, :length]
 
 
 class FastInference(Inference):  # type: ignore[misc]
@@ -166,7 +161,11 @@ class FastTask(DecodingTask):  # type: ignore[misc]
         super().__init__(model, options)
         self.inference = FastInference(decoder)
         if options.beam_size is not None:
-            self.decoder.inference = self.inference
+            self.decoder = BeamSearch(options.beam_size, self.tokenizer.eot, self.inference)
+        self.logit_filters: List[LogitFilter] = [
+            Suppress(filter_.suppress_tokens, decoder.embedding) if isinstance(filter_, SuppressTokens) else filter_
+            for filter_ in self.logit_filters
+        ]
 
     def _get_audio_features(self, mel: Tensor) -> Tensor:
         return mel

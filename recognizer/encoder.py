@@ -1,16 +1,30 @@
-"""Whisper's audio encoder over a window as long as the speech needs, instead of always 30 s."""
+"""Whisper's audio encoder over the sound that there is, instead of always 30 s.
 
-from typing import cast
+Whisper has only ever seen windows of 30 s, mostly padded with silence, and repeats itself or writes on when that
+silence is missing: a window cut at the end of the speech doubles the errors. But what the encoder makes of silence
+hardly depends on the speech before it. `learn_silence` therefore runs 30 s of it once and keeps, of each layer, the
+keys and values of every `SILENCE_STRIDE`-th position; a shorter window attends to those where its padding would have
+been. The decoder listens to the window alone.
+"""
 
+import math
+from typing import Iterator, Optional, cast
+
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv1d, gelu, scaled_dot_product_attention
 from whisper.model import AudioEncoder, ResidualAttentionBlock
 
 from recognizer.layers import FeedForward, Norm, join_heads, plain_linear, split_heads
 
+SILENCE_STRIDE = 8
+# Log-mel of what is 80 dB below the loudest, where that is speech at a usual level (`whisper.log_mel_spectrogram`
+# cuts there). One level does for all: matched to each utterance it was no better (docs/benchmarks.md).
+_SILENT_MEL = -0.6
+
 
 class _Layer(nn.Module):
-    """One block of the encoder."""
+    """One block of the encoder, and its keys and values of silence: (1, n_head, positions, n_state / n_head)."""
 
     def __init__(self, block: ResidualAttentionBlock) -> None:
         super().__init__()
@@ -20,11 +34,25 @@ class _Layer(nn.Module):
         self.qkv = plain_linear(attention.query, attention.key, attention.value)
         self.out = plain_linear(attention.out)
         self.feed_forward = FeedForward(block)
+        self.silent_keys: Optional[Tensor] = None
+        self.silent_values: Optional[Tensor] = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """`x` (1, n_ctx, n_state)."""
+    def learn_silence(self, x: Tensor) -> None:
+        """Keep keys and values of `x` (1, positions, n_state)."""
+        _, keys, values = self.qkv(self.norm(x)).chunk(3, dim=-1)
+        self.silent_keys = split_heads(keys, self.n_head).contiguous()
+        self.silent_values = split_heads(values, self.n_head).contiguous()
+
+    def forward(self, x: Tensor, weights: Optional[Tensor]) -> Tensor:
+        """`x` (1, n_ctx, n_state); `weights` (1, 1, n_ctx, n_ctx + n) is added to the scores, the last n of silence."""
         query, key, value = (split_heads(part, self.n_head) for part in self.qkv(self.norm(x)).chunk(3, dim=-1))
-        x = x + self.out(join_heads(scaled_dot_product_attention(query, key, value)))
+        if weights is not None:
+            assert self.silent_keys is not None
+            assert self.silent_values is not None
+            first = self.silent_keys.shape[2] - (weights.shape[-1] - x.shape[1])
+            key = torch.cat((key, self.silent_keys[:, :, first:]), dim=2)
+            value = torch.cat((value, self.silent_values[:, :, first:]), dim=2)
+        x = x + self.out(join_heads(scaled_dot_product_attention(query, key, value, attn_mask=weights)))
         fed: Tensor = self.feed_forward(x)
         return fed
 
@@ -53,11 +81,38 @@ class FastEncoder(nn.Module):
         self.layers = nn.ModuleList(_Layer(block) for block in encoder.blocks)
         self.norm = Norm(encoder.ln_post)
 
+    def learn_silence(self) -> None:
+        """Hear the model's whole window of silence, for the windows shorter than that."""
+        n_mels = self.conv1.weight.shape[1]
+        x = self._embed(self.positions.new_full((n_mels, 2 * len(self.positions)), _SILENT_MEL))
+        for layer in self._blocks():
+            layer.learn_silence(x[:, ::SILENCE_STRIDE])
+            x = layer(x, None)
+
     def forward(self, mel: Tensor) -> Tensor:
-        """Log-mel (n_mels, n_frames), any even number up to the model's window → (n_frames / 2, n_state)."""
-        x = self.conv2(self.conv1(mel[None])).transpose(1, 2)
-        x = x + self.positions[: x.shape[1]]
-        for layer in self.layers:
-            x = layer(x)
+        """Log-mel (n_mels, n_frames), any even number up to the model's window → (n_frames / 2, n_state).
+
+        Shorter than the model's window only after `learn_silence`.
+        """
+        x = self._embed(mel)
+        weights = self._weights_of_silence(x.shape[1])
+        for layer in self._blocks():
+            x = layer(x, weights)
         normed: Tensor = self.norm(x)
         return normed[0]
+
+    def _blocks(self) -> Iterator[_Layer]:
+        return cast(Iterator[_Layer], iter(self.layers))
+
+    def _embed(self, mel: Tensor) -> Tensor:
+        x: Tensor = self.conv2(self.conv1(mel[None])).transpose(1, 2)
+        return x + self.positions[: x.shape[1]]
+
+    def _weights_of_silence(self, n_ctx: int) -> Optional[Tensor]:
+        """Scores that make each kept position behind a window count for all that it stands for."""
+        n_silent = (len(self.positions) - n_ctx) // SILENCE_STRIDE
+        if n_silent == 0:
+            return None
+        weights = self.positions.new_zeros(n_ctx + n_silent)
+        weights[n_ctx:] = math.log(SILENCE_STRIDE)
+        return weights.expand(1, 1, n_ctx, -1)

@@ -1,10 +1,11 @@
 """Samples of one utterance → text and its confidences.
 
 openai-whisper's weights, tokenizer, log-mel and decoding loop; encoder and decoder are ours (encoder.py, decoder.py).
-An utterance is decoded over a window as long as its speech. Where the result looks wrong, it is decoded again over
-the whole 30 s, then at Whisper's temperatures.
+An utterance is decoded over a window as long as itself. Where the result looks wrong, it is decoded again over the
+whole 30 s, then at Whisper's temperatures.
 """
 
+import functools
 import logging
 import math
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from recognizer.audio import SAMPLE_RATE, Samples
 from recognizer.catalog import AUTO_LANGUAGE
 from recognizer.decoder import FastDecoder, FastTask
 from recognizer.encoder import FastEncoder
+from recognizer.plausibility import is_loop, is_said_twice, is_speech, looks_wrong, most_tokens
 from recognizer.precision import Precision, apply_precision, choose_precision
 from recognizer.speech import SpeechDetector
 from recognizer.weights import load_weights
@@ -31,22 +33,12 @@ _log = logging.getLogger(__name__)
 # Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", section 4.5; the defaults of
 # `whisper.transcribe`.
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-COMPRESSION_RATIO_LIMIT = 2.4
-AVG_LOGPROB_LIMIT = -1.0
-NO_SPEECH_LIMIT = 0.6
 
-# What does not sound like speech to Silero VAD is sent only when Whisper is sure of it.
-SURE_LOGPROB = -0.4
-SURE_NO_SPEECH = 0.3
-HOPELESS_LOGPROB = -1.2
-
-# A window without silence behind the speech, or a very short one, makes Whisper repeat itself or write on.
-_WINDOW_MARGIN_S = 2.0
-_WINDOW_FLOOR_S = 10.0
-
-# Nobody says more: a decode that reaches this has run away.
-_TOKENS_FLOOR = 15
-_TOKENS_PER_S = 12
+# Measured (docs/benchmarks.md): less silence behind the speech, and Whisper writes on. In steps, as every new length
+# costs the convolutions a plan that is kept.
+_WINDOW_MARGIN_S = 1.0
+_WINDOW_FLOOR_S = 2.0
+_WINDOW_STEP_S = 0.5
 
 _SAMPLING_SEED = 0  # the same utterance gives the same text, also where a temperature draws at random
 
@@ -146,8 +138,8 @@ class Recognizer:
         self._cancelled = cancelled
         samples = samples[-N_SAMPLES:]
         heard = torch.from_numpy(samples)
-        sounds_like_speech = self._speech_detector.hears_speech(heard)
-        token_limit = _token_limit(len(samples))
+        sounds_like_speech = functools.lru_cache(maxsize=None)(lambda: self._speech_detector.hears_speech(heard))
+        token_limit = most_tokens(len(samples) / SAMPLE_RATE)
         window_samples, features, language = 0, heard, ""
         results: List[DecodingResult] = []
         for attempt in self._attempts(len(samples)):
@@ -157,13 +149,14 @@ class Recognizer:
                 self._decoder.listen(features)
             language = language or self._spoken_language()
             results.append(self._decode(features, language, attempt.temperature, token_limit))
-            if not sounds_like_speech or not _looks_wrong(results[-1], token_limit):
+            said_twice = window_samples < N_SAMPLES and is_said_twice(results[-1].text)
+            if not (said_twice or looks_wrong(results[-1], token_limit)) or not sounds_like_speech():
                 break
         result = results[-1]
-        if _looks_wrong(result, token_limit):
-            result = max(results, key=lambda result: (not _is_loop(result, token_limit), result.avg_logprob))
+        if looks_wrong(result, token_limit):
+            result = max(results, key=lambda result: (not is_loop(result, token_limit), result.avg_logprob))
         return Recognition(
-            text=result.text.strip() if _is_speech(result, token_limit, sounds_like_speech) else "",
+            text=result.text.strip() if is_speech(result, token_limit, sounds_like_speech) else "",
             language=result.language,
             avg_logprob=result.avg_logprob,
             no_speech_prob=result.no_speech_prob,
@@ -218,6 +211,7 @@ class Recognizer:
 def _build(model: whisper.Whisper, beam_size: int, precision: Precision) -> Tuple[FastEncoder, FastDecoder]:
     """Our encoder and decoder from a loaded model, which keeps its sizes and loses its weights."""
     encoder = apply_precision(FastEncoder(model.encoder), precision.encoder)
+    encoder.learn_silence()
     decoder = apply_precision(FastDecoder(model.decoder, beam_size), precision.decoder)
     for parameter in model.parameters():
         parameter.data = parameter.data.new_empty(0)
@@ -225,35 +219,9 @@ def _build(model: whisper.Whisper, beam_size: int, precision: Precision) -> Tupl
 
 
 def _window_samples(n_samples: int) -> int:
-    """Samples that the encoder sees of an utterance: whole seconds."""
+    """Samples that the encoder sees of an utterance: half seconds."""
     window_s = max(_WINDOW_FLOOR_S, n_samples / SAMPLE_RATE + _WINDOW_MARGIN_S)
-    return min(int(N_SAMPLES), math.ceil(window_s) * SAMPLE_RATE)
-
-
-def _token_limit(n_samples: int) -> int:
-    return _TOKENS_FLOOR + _TOKENS_PER_S * n_samples // SAMPLE_RATE
-
-
-def _is_speech(result: DecodingResult, token_limit: int, sounds_like_speech: bool) -> bool:
-    """Whether the text is what somebody said, as far as all the signs together tell."""
-    if _is_silence(result) or _is_loop(result, token_limit):
-        return False
-    if sounds_like_speech:
-        return bool(result.avg_logprob > HOPELESS_LOGPROB)
-    return bool(result.avg_logprob > SURE_LOGPROB and result.no_speech_prob < SURE_NO_SPEECH)
-
-
-def _is_loop(result: DecodingResult, token_limit: int) -> bool:
-    return bool(result.compression_ratio > COMPRESSION_RATIO_LIMIT or len(result.tokens) >= token_limit)
-
-
-def _is_silence(result: DecodingResult) -> bool:
-    return bool(result.no_speech_prob > NO_SPEECH_LIMIT and result.avg_logprob < AVG_LOGPROB_LIMIT)
-
-
-def _looks_wrong(result: DecodingResult, token_limit: int) -> bool:
-    unsure = result.avg_logprob < AVG_LOGPROB_LIMIT
-    return bool((unsure or _is_loop(result, token_limit)) and not _is_silence(result))
+    return min(int(N_SAMPLES), int(math.ceil(window_s / _WINDOW_STEP_S) * _WINDOW_STEP_S * SAMPLE_RATE))
 
 
 def resolve_device(device: str) -> torch.device:

@@ -7,12 +7,13 @@ package, which carries its weights) knows the difference.
 import torch
 from silero_vad import load_silero_vad
 from torch import Tensor
+from torch.nn.functional import pad
 
 from recognizer.audio import SAMPLE_RATE
 
-_FRAME_S = 512 / SAMPLE_RATE  # of Silero VAD at 16 kHz
+_FRAME_SAMPLES = 512  # of Silero VAD at 16 kHz
 _SPEECH_PROBABILITY = 0.5  # Silero's own threshold
-_SPEECH_S = 0.1
+_SPEECH_SAMPLES = 0.1 * SAMPLE_RATE
 
 
 class SpeechDetector:
@@ -24,6 +25,13 @@ class SpeechDetector:
         torch.set_num_threads(threads)
 
     def hears_speech(self, samples: Tensor) -> bool:
-        """Whether a tenth of a second of 16 kHz `samples` sounds like speech."""
-        probabilities = self._model.audio_forward(samples[None], SAMPLE_RATE)[0]
-        return float((probabilities > _SPEECH_PROBABILITY).sum()) * _FRAME_S >= _SPEECH_S
+        """Whether a tenth of a second of 16 kHz `samples` sounds like speech; looks no further than that."""
+        self._model.reset_states()
+        speech_samples = 0
+        for frame in torch.split(samples, _FRAME_SAMPLES):
+            padded = pad(frame, (0, _FRAME_SAMPLES - len(frame)))
+            if float(self._model(padded, SAMPLE_RATE)) > _SPEECH_PROBABILITY:
+                speech_samples += _FRAME_SAMPLES
+            if speech_samples >= _SPEECH_SAMPLES:
+                return True
+        return False

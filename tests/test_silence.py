@@ -86,9 +86,18 @@ def test_speech_has_text_also_when_it_is_soft(english: Recognizer, phrase: bytes
 
 def test_the_window_follows_the_speech(english: Recognizer, phrase: bytes) -> None:
     (samples,) = segments(phrase)
-    assert english.recognize(samples).window_s == 10
-    long = np.concatenate([samples] * 4)
-    assert english.recognize(long).window_s >= len(long) / RATE + 2
+    duration_s = len(samples) / RATE
+    assert duration_s < english.recognize(samples).window_s <= duration_s + 1.5
+
+
+@pytest.mark.parametrize("beam_size", [1, 5])
+def test_a_short_window_hears_what_the_full_one_hears(phrase: bytes, beam_size: int) -> None:
+    (samples,) = segments(phrase)
+    short, full = (
+        Recognizer(RecognizerSettings(language="en", beam_size=beam_size, compute="float32", window=window), threads=2)
+        for window in ("auto", "full")
+    )
+    assert short.recognize(samples).text == full.recognize(samples).text
 
 
 def test_the_same_utterance_has_the_same_text_every_time(english: Recognizer, phrase: bytes) -> None:

@@ -1,0 +1,62 @@
+"""What Whisper wrote: whether somebody said it, and whether to try again. Pure rules over one result."""
+
+import re
+from typing import Callable
+
+from whisper.decoding import DecodingResult
+
+# Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", section 4.5; the defaults of
+# `whisper.transcribe`.
+COMPRESSION_RATIO_LIMIT = 2.4
+AVG_LOGPROB_LIMIT = -1.0
+NO_SPEECH_LIMIT = 0.6
+
+# What does not sound like speech to Silero VAD is sent only when Whisper is sure of it.
+SURE_LOGPROB = -0.4
+SURE_NO_SPEECH = 0.3
+HOPELESS_LOGPROB = -1.2
+
+# Nobody says more: a decode that reaches this has run away. `whisper.decode` stops at 224, half the decoder's memory.
+_TOKENS_FLOOR = 15
+_TOKENS_PER_S = 12
+_TOKENS_MOST = 224
+
+# Shorter, and people do say it twice in a row.
+_TWICE = re.compile(r"(\w{8,})\1")
+
+
+def most_tokens(duration_s: float) -> int:
+    """How many tokens an utterance may have."""
+    return min(_TOKENS_MOST, int(_TOKENS_FLOOR + _TOKENS_PER_S * duration_s))
+
+
+def is_loop(result: DecodingResult, token_limit: int) -> bool:
+    """Whether the decoder has run away."""
+    return bool(result.compression_ratio > COMPRESSION_RATIO_LIMIT or len(result.tokens) >= token_limit)
+
+
+def is_said_twice(text: str) -> bool:
+    """Whether a sentence comes twice in a row: what Whisper most likely does wrong in a short window."""
+    return _TWICE.search(re.sub(r"\W", "", text)) is not None
+
+
+def looks_wrong(result: DecodingResult, token_limit: int) -> bool:
+    """Whether another attempt may do better."""
+    unsure = result.avg_logprob < AVG_LOGPROB_LIMIT
+    return bool((unsure or is_loop(result, token_limit)) and not _is_silence(result))
+
+
+def is_speech(result: DecodingResult, token_limit: int, sounds_like_speech: Callable[[], bool]) -> bool:
+    """Whether the text is what somebody said, as far as all the signs together tell.
+
+    `sounds_like_speech` is asked only where Whisper itself is not sure.
+    """
+    if _is_silence(result) or is_loop(result, token_limit):
+        return False
+    if result.avg_logprob > SURE_LOGPROB and result.no_speech_prob < SURE_NO_SPEECH:
+        return True
+    return bool(result.avg_logprob > HOPELESS_LOGPROB and sounds_like_speech())
+
+
+def _is_silence(result: DecodingResult) -> bool:
+    return bool(result.no_speech_prob > NO_SPEECH_LIMIT and result.avg_logprob < AVG_LOGPROB_LIMIT)

@@ -1,0 +1,60 @@
+"""openai-whisper's beam search and its rule of forbidden tokens, without a call to torch for each candidate."""
+
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import log_softmax
+from whisper.decoding import BeamSearchDecoder, LogitFilter
+
+_Sequence = Tuple[int, ...]
+
+
+class BeamSearch(BeamSearchDecoder):  # type: ignore[misc]
+    """openai-whisper's beam search of one utterance; the best tokens of all hypotheses are asked for at once."""
+
+    finished_sequences: Optional[List[Dict[_Sequence, float]]]
+
+    def update(self, tokens: Tensor, logits: Tensor, sum_logprobs: Tensor) -> Tuple[Tensor, bool]:
+        """One more token for `tokens` (beam_size, length), given `logits` (beam_size, n_vocab).
+
+        Returns the hypotheses that go on, and whether enough have ended. `sum_logprobs` (beam_size,) is brought up to
+        date.
+        """
+        if self.finished_sequences is None:
+            self.finished_sequences = [{}]
+        best = log_softmax(logits, dim=-1).topk(self.beam_size + 1)
+        totals = (sum_logprobs[:, None] + best.values).tolist()
+        scores: Dict[_Sequence, float] = {}
+        sources: Dict[_Sequence, int] = {}
+        for row, (prefix, candidates) in enumerate(zip(tokens.tolist(), best.indices.tolist())):
+            for token, total in zip(candidates, totals[row]):
+                sequence = (*prefix, token)
+                scores[sequence], sources[sequence] = total, row
+        kept, ended = self._rank(scores)
+        for sequence in ended[: self.max_candidates - len(self.finished_sequences[0])]:
+            self.finished_sequences[0][sequence] = scores[sequence]
+        sum_logprobs[: len(kept)] = torch.tensor([scores[sequence] for sequence in kept])
+        self.inference.rearrange_kv_cache([sources[sequence] for sequence in kept])
+        return torch.tensor(kept, device=tokens.device), len(self.finished_sequences[0]) >= self.max_candidates
+
+    def _rank(self, scores: Dict[_Sequence, float]) -> Tuple[List[_Sequence], List[_Sequence]]:
+        """The best that go on, as many as the beam is wide, and those better than the last of them that have ended."""
+        kept: List[_Sequence] = []
+        ended: List[_Sequence] = []
+        for sequence in sorted(scores, key=lambda sequence: scores[sequence], reverse=True):
+            (ended if sequence[-1] == self.eot else kept).append(sequence)
+            if len(kept) == self.beam_size:
+                break
+        return kept, ended
+
+
+class Suppress(LogitFilter):  # type: ignore[misc]
+    """openai-whisper's `SuppressTokens`, with the list of `tokens` turned into a tensor once."""
+
+    def __init__(self, tokens: Sequence[int], like: Tensor) -> None:
+        self._tokens = torch.tensor(tokens, device=like.device)
+
+    def apply(self, logits: Tensor, tokens: Tensor) -> None:
+        """Forbid them in `logits` (n, n_vocab)."""
+        logits.index_fill_(1, self._tokens, -torch.inf)

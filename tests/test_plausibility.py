@@ -1,0 +1,35 @@
+"""What is taken for the usual mistakes of Whisper, and what is not."""
+
+import pytest
+
+from recognizer.plausibility import is_said_twice, most_tokens
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "도대체 몇 번을 더 말씀드려야 합니까? 도대체 몇 번을 더 말씀드려야 합니까?",
+        "공부와 일을 같이 하려면 공부와 일을 같이 하려면 힘들겠어요.",
+        "Turn left here. Turn left here.",
+    ],
+)
+def test_a_sentence_that_comes_twice_in_a_row_is_noticed(text: str) -> None:
+    assert is_said_twice(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "네, 네. 네, 알겠습니다.",
+        "빨리빨리 오세요, 빨리빨리!",
+        "돈을 볼 가능성도 없고 권력을 잡을 가능성도 없고",
+        "No, no, no, that is not what I said.",
+    ],
+)
+def test_a_word_that_comes_again_is_no_mistake(text: str) -> None:
+    assert not is_said_twice(text)
+
+
+def test_nobody_says_more_tokens_than_whisper_writes() -> None:
+    assert most_tokens(0.5) < most_tokens(5) < most_tokens(30) == 224
