@@ -18,11 +18,7 @@ Errors:
 import contextlib
 import enum
 import logging
-import multiprocessing
 import multiprocessing.connection
-import multiprocessing.forkserver
-import os
-import signal
 import threading
 import time
 from collections import deque
@@ -31,6 +27,8 @@ from typing import Any, Callable, Deque, Iterator, List, NamedTuple, Optional, U
 from typing_extensions import Protocol
 
 import logger
+from engine import fork_server
+from engine.board import Board, Work
 from engine.config import ASRConfig
 from engine.messages import (
     WINDOW_BYTES,
@@ -54,11 +52,7 @@ __all__ = ["ASRConfig", "ASRProcess", "EnginePool", "EngineState", "Lease", "Lea
 
 _log = logging.getLogger(__name__)
 
-_HERE = os.path.dirname(os.path.abspath(__file__))
 _JOIN_S = 5.0
-
-# A fork server: engines are forked from a small process that has torch loaded and no threads, never from the server.
-_CONTEXT = multiprocessing.get_context("forkserver")
 
 
 def _run_engine(*args: Any) -> None:
@@ -73,15 +67,23 @@ class LeaseOver(Exception):
 
 
 class ASRProcess:
-    """One engine process and its pair of queues, as the server sees it."""
+    """One engine process and its pair of queues, as the server sees it.
 
-    def __init__(self, index: int, config: ASRConfig, log_level: str = "info") -> None:
+    Args:
+        index: of the engine.
+        config: of every engine.
+        board: where the engines see how busy they are.
+        log_level: of its log.
+        retells: whether it logs how the model was loaded.
+    """
+
+    def __init__(self, index: int, config: ASRConfig, board: Board, log_level: str, retells: bool) -> None:
         # Typed Any for their pipe ends, which multiprocessing shows to nobody but its own concurrent.futures.
-        self._commands: Any = _CONTEXT.SimpleQueue()
-        self._answers: Any = _CONTEXT.SimpleQueue()
-        self._process = _CONTEXT.Process(
+        self._commands: Any = fork_server.CONTEXT.SimpleQueue()
+        self._answers: Any = fork_server.CONTEXT.SimpleQueue()
+        self._process = fork_server.CONTEXT.Process(
             target=_run_engine,
-            args=(config, log_level, self._commands, self._answers),
+            args=(index, config, board, log_level, retells, self._commands, self._answers),
             name=f"engine-{index}",
             daemon=True,
         )
@@ -309,6 +311,7 @@ class EnginePool:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._engines = [_Engine(index) for index in range(config.model.channel)]
+        self._board = Board(fork_server.CONTEXT, config.model.channel)
         self._tickets: Deque[Ticket] = deque()
         self._sessions = 0
         self._first_starts = 0  # engines that have been ready at least once
@@ -316,8 +319,8 @@ class EnginePool:
         self._threads: List[threading.Thread] = []
 
     def start(self) -> None:
-        """Begin to start the engines: the first one alone, as it may have to bring the weights. Main thread only."""
-        _start_fork_server()
+        """Begin to start the engines; the model is loaded first, and brought if need be. Main thread only."""
+        fork_server.start(self._config.model)
         for engine in self._engines:
             self._start_thread(self._keep, f"keeper-{engine.index}", engine)
         self._start_thread(self._watch, "watchdog")
@@ -335,9 +338,9 @@ class EnginePool:
             for engine in self._engines:
                 if engine.process is not None:
                     engine.process.kill()
+        fork_server.stop()
         for thread in self._threads:
             thread.join()
-        multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
     def states(self) -> List[EngineState]:
         """What each engine does, in order."""
@@ -416,7 +419,8 @@ class EnginePool:
         """Run one process from start to death; its session, if any, learns of the death."""
         death = _Death()
         try:
-            process = ASRProcess(engine.index, self._config, self._log_level)
+            retells = engine.index == 0 and engine.starts == 0
+            process = ASRProcess(engine.index, self._config, self._board, self._log_level, retells)
             process.start()
         except (OSError, EOFError) as error:  # EOFError: the fork server died meanwhile
             return death._replace(reason=f"its process cannot be started ({error})")
@@ -443,6 +447,7 @@ class EnginePool:
         with self._lock:
             lease = engine.lease
             engine.reset()
+            self._board.mark(engine.index, Work.NONE)
             if lease is not None:
                 lease.cut_off()
         if lease is not None and not lease.released:
@@ -529,17 +534,3 @@ class _Death(NamedTuple):
     was_ready: bool = False
     explained: bool = False  # the process itself said why it cannot start
     reason: str = ""
-
-
-def _start_fork_server() -> None:
-    """Start the process that engines are forked from, deaf to Ctrl-C, with torch loaded."""
-    # Whatever the working directory, PYTHONPATH tells the fork server where its preload is; no argument does.
-    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    if _HERE not in paths:
-        os.environ["PYTHONPATH"] = os.pathsep.join([_HERE] + [path for path in paths if path])
-    _CONTEXT.set_forkserver_preload(["engine.worker"])
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        multiprocessing.forkserver.ensure_running()
-    finally:
-        signal.signal(signal.SIGINT, previous)

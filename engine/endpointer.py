@@ -5,6 +5,7 @@ from typing import NamedTuple, Optional, Tuple
 from engine.config import VadConfig
 
 _PREROLL_MS = 300  # of sound before a segment that the recogniser hears, so that soft onsets are not lost
+_TAIL_MS = 120  # of sound after a segment that the recogniser hears: what comes later is silence
 _PAUSE_MS = 90  # shorter gaps are part of a word
 _PAUSE_SEARCH_S = 3.0  # how far back a forced cut looks for a pause
 
@@ -14,7 +15,7 @@ class Segment(NamedTuple):
 
     Attributes:
         start, end: first voiced frame, and one past the last voiced one.
-        audio_start, audio_end: what the recogniser should hear: with pre-roll and closing silence.
+        audio_start, audio_end: what the recogniser should hear: with pre-roll and the first of the closing silence.
     """
 
     start: int
@@ -30,6 +31,7 @@ class Endpointer:
         self._silence_frames = vad.silence_threshold
         self._max_frames = int(vad.max_speech_duration * 1000 / frame_duration_ms)
         self._preroll_frames = _PREROLL_MS // frame_duration_ms
+        self._tail_frames = _TAIL_MS // frame_duration_ms
         self._pause_frames = _PAUSE_MS // frame_duration_ms
         self._search_frames = min(int(_PAUSE_SEARCH_S * 1000 / frame_duration_ms), self._max_frames // 2)
         self._frames = 0
@@ -43,6 +45,13 @@ class Endpointer:
     def keep_from(self) -> int:
         """The first frame whose audio may still be asked for."""
         return self._preroll_start(self._frames) if self._start is None else self._audio_start
+
+    @property
+    def ending(self) -> Optional[Segment]:
+        """The open segment as it will be if the silence behind it goes on; None before that silence has its length."""
+        if self._start is None or self._frames - self._voiced_end < self._tail_frames:
+            return None
+        return self._segment(self._start, self._voiced_end, self._frames)
 
     def feed(self, voiced: bool) -> Optional[Segment]:
         """Count one frame; returns the segment that it completes, if any."""
@@ -76,10 +85,13 @@ class Endpointer:
 
     def _close(self, end: int, audio_end: int) -> Segment:
         assert self._start is not None
-        segment = Segment(self._start, end, self._audio_start, audio_end)
+        segment = self._segment(self._start, end, audio_end)
         self._start = None
         self._cut_end = end
         return segment
+
+    def _segment(self, start: int, end: int, audio_end: int) -> Segment:
+        return Segment(start, end, self._audio_start, min(audio_end, end + self._tail_frames))
 
     def _force(self) -> Segment:
         """Cut a segment that is too long: at its last pause where there is one, else here."""

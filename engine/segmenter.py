@@ -1,6 +1,6 @@
 """A session's audio → utterances, by WebRTC VAD."""
 
-from typing import Iterator, NamedTuple
+from typing import Iterator, NamedTuple, Optional
 
 import webrtcvad
 
@@ -45,11 +45,24 @@ class Segmenter:
         if segment is not None:
             yield self._utterance(segment)
 
+    def ending(self) -> Optional[Utterance]:
+        """The utterance that is going on, if it has been followed by a little silence: as it is if that goes on."""
+        segment = self._endpointer.ending
+        return None if segment is None else self._utterance(segment)
+
+    def is_ending_at(self, end_s: float) -> bool:
+        """Whether `ending` would still end there."""
+        segment = self._endpointer.ending
+        return segment is not None and self._seconds(segment.end) == end_s
+
     def _utterance(self, segment: Segment) -> Utterance:
-        size, frame_ms = self._audio.frame_bytes, self._audio.frame_duration_ms
+        size = self._audio.frame_bytes
         audio_start, audio_end = segment.audio_start - self._pcm_start, segment.audio_end - self._pcm_start
         pcm = bytes(self._pcm[audio_start * size : audio_end * size])
-        return Utterance(segment.start * frame_ms / 1000, segment.end * frame_ms / 1000, pcm)
+        return Utterance(self._seconds(segment.start), self._seconds(segment.end), pcm)
+
+    def _seconds(self, frames: int) -> float:
+        return frames * self._audio.frame_duration_ms / 1000
 
     def _forget(self) -> None:
         unneeded = (self._endpointer.keep_from - self._pcm_start) * self._audio.frame_bytes

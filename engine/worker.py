@@ -1,130 +1,155 @@
 """What runs in an engine process."""
 
+import contextlib
 import logging
 import os
-import queue
 import signal
-import threading
 import time
-from typing import Any, Iterator, Optional
+from typing import Any, NamedTuple, Optional
 
 import logger
+from engine import template
+from engine.board import CORES, Board, Work
 from engine.config import ASRConfig
-from engine.messages import (
-    Abort,
-    Audio,
-    Closed,
-    Command,
-    Consumed,
-    Finish,
-    Logged,
-    Open,
-    Opened,
-    Ready,
-    Recognized,
-    StartFailed,
-    Working,
-    cost_bytes,
-)
-from engine.segmenter import Segmenter, Utterance
+from engine.listener import Listener
+from engine.messages import Logged, Ready, Recognized, StartFailed, Working
+from engine.segmenter import Utterance
 from recognizer import RecognizerError
 from recognizer.audio import to_samples
-from recognizer.recognizer import Cancelled, Recognizer, RecognizerSettings
+from recognizer.recognizer import Cancelled, Recognition, Recognizer
 
 _log = logging.getLogger(__name__)
 
 _SIGN_OF_LIFE_S = 1.0
+_GIVE_WAY_S = 0.01
+_GIVE_WAY_LIMIT_S = 5.0  # for one utterance: who sends ahead of time is served last, but is served
+
+
+class _Result(NamedTuple):
+    """What was recognised, and how long that took."""
+
+    utterance: Utterance
+    recognition: Recognition
+    busy_s: float
 
 
 class EngineWorker:
-    """What runs in the engine process: commands in, answers out, one session after the other."""
+    """One engine: utterances in, text out, one session after the other.
 
-    def __init__(self, config: ASRConfig, commands: Any, answers: Any) -> None:
+    When the client pauses, what it has said so far is recognised already while the engine listens on. If the pause
+    turns out to be the end, the result is there or on its way; if not, it is thrown away.
+    """
+
+    def __init__(self, index: int, config: ASRConfig, board: Board, commands: Any, answers: Any) -> None:
+        self._index = index
         self._config = config
-        self._commands = commands
+        self._board = board
         self._answers = answers
-        self._pending: queue.SimpleQueue[Command] = queue.SimpleQueue()
-        self._aborted: Optional[int] = None
-        self._session: Optional[int] = None
+        self._listener = Listener(config, commands, answers)
+        self._ended: Optional[Utterance] = None  # taken from the listener in the middle of a recognition
+        self._ahead: Optional[Utterance] = None  # what is being recognised though it has not ended
+        self._result: Optional[_Result] = None
+        self._threads = 0
         self._sign_of_life_s = 0.0
-        self._segmenter = Segmenter(config)
+        self._give_way_until_s = 0.0
         self._recognizer: Recognizer
 
     def run(self) -> None:
-        """Load the model, then serve until the server goes away."""
-        threading.Thread(target=self._receive, name="receiver", daemon=True).start()
+        """Take the model, then serve until the server goes away."""
         try:
-            self._recognizer = _load_recognizer(self._config)
+            self._recognizer = template.take_recognizer(self._config.model)
         except RecognizerError as error:
             self._answers.put(StartFailed(str(error)))
             return
         self._answers.put(Ready())
         while True:
-            self._obey(self._pending.get())
+            utterance = self._take_ended() or self._listener.poll()
+            if utterance is None:
+                self._work_ahead()
+                utterance = self._take_ended() or self._listener.next()
+            if utterance is not None and not self._listener.is_aborted:
+                self._deliver(utterance)
 
-    def _receive(self) -> None:
-        """Take commands over at once: an abort is seen in mid-recognition, and so is the server's death."""
-        try:
-            while True:
-                command: Command = self._commands.get()
-                if isinstance(command, Abort):
-                    self._aborted = command.session
-                self._pending.put(command)
-        except (EOFError, OSError):
-            os._exit(0)
+    def _take_ended(self) -> Optional[Utterance]:
+        ended, self._ended = self._ended, None
+        return ended
 
-    def _obey(self, command: Command) -> None:
-        if isinstance(command, Open):
-            self._session = command.session
-            self._segmenter = Segmenter(self._config)
-            self._answers.put(Opened(command.session))
-        elif isinstance(command, Audio):
-            if command.session == self._session:
-                self._recognize_all(self._segmenter.feed(command.pcm))
-            self._answers.put(Consumed(command.session, cost_bytes(command.pcm)))
-        elif command.session == self._session:
-            if isinstance(command, Finish):
-                self._recognize_all(self._segmenter.finish())
-            self._session = None
-            self._answers.put(Closed(command.session))
-
-    def _recognize_all(self, utterances: Iterator[Utterance]) -> None:
-        for utterance in utterances:
-            if not self._is_aborted():
-                self._recognize(utterance)
-
-    def _recognize(self, utterance: Utterance) -> None:
-        assert self._session is not None
-        started = time.monotonic()
-        try:
-            samples = to_samples(utterance.pcm, self._config.audio.sample_rate)
-            recognition = self._recognizer.recognize(samples, self._is_cancelled)
-        except Cancelled:
+    def _deliver(self, utterance: Utterance) -> None:
+        """Send what was said; recognise it, unless that has been done."""
+        assert self._listener.session is not None
+        if self._result is None or self._result.utterance != utterance:
+            behind = self._listener.is_ahead_of_time
+            self._give_way_until_s = time.monotonic() + _GIVE_WAY_LIMIT_S if behind else 0.0
+            self._recognize(utterance, Work.BEHIND if behind else Work.LIVE)
+        if self._result is None:
             return
+        _, recognition, busy_s = self._result
         _log.debug("%.1f-%.1f s: %s", utterance.start_s, utterance.end_s, recognition)
-        busy_s = time.monotonic() - started
-        self._answers.put(Recognized(self._session, utterance.start_s, utterance.end_s, recognition.text, busy_s))
+        self._answers.put(
+            Recognized(self._listener.session, utterance.start_s, utterance.end_s, recognition.text, busy_s)
+        )
+
+    def _work_ahead(self) -> None:
+        """Recognise an utterance that may have ended, if a core is free."""
+        utterance = self._listener.ending
+        if utterance is None or self._board.others(self._index, Work.AHEAD) >= CORES:
+            return
+        if self._result is None or self._result.utterance != utterance:
+            self._ahead = utterance
+            self._recognize(utterance, Work.AHEAD)
+            self._ahead = None
+
+    def _recognize(self, utterance: Utterance, work: Work) -> None:
+        """Leaves the result in `_result`, None when nobody wants it any more."""
+        self._result = None
+        started_s = time.monotonic()
+        self._board.mark(self._index, work)
+        samples = to_samples(utterance.pcm, self._config.audio.sample_rate)
+        with contextlib.suppress(Cancelled):
+            recognition = self._recognizer.recognize(samples, self._is_cancelled)
+            self._result = _Result(utterance, recognition, time.monotonic() - started_s)
+        self._board.mark(self._index, Work.NONE)
 
     def _is_cancelled(self) -> bool:
-        """Asked many times during a recognition, so also the place to tell the watchdog that it goes on."""
+        """Asked before each layer of the model, so also the place for all that goes on during a recognition."""
+        self._give_way()
+        self._show_life()
+        self._share_cores()
+        if self._ahead is not None and self._ended is None and self._is_in_vain(self._ahead):
+            return True
+        return self._listener.is_aborted
+
+    def _is_in_vain(self, ahead: Utterance) -> bool:
+        """Listen on; whether the utterance goes on after all, or the cores are needed for those that have ended."""
+        self._ended = self._listener.poll()
+        if self._ended is not None:
+            self._board.mark(self._index, Work.LIVE)
+            return self._ended != ahead
+        return self._listener.goes_on(ahead) or self._board.others(self._index, Work.BEHIND) >= CORES
+
+    def _give_way(self) -> None:
+        """Let those go first that speak live."""
+        while time.monotonic() < self._give_way_until_s and self._board.others(self._index, Work.LIVE) >= CORES:
+            time.sleep(_GIVE_WAY_S)
+
+    def _show_life(self) -> None:
+        """Tell the watchdog that the recognition goes on."""
         now_s = time.monotonic()
         if now_s - self._sign_of_life_s >= _SIGN_OF_LIFE_S:
             self._sign_of_life_s = now_s
             self._answers.put(Working())
-        return self._is_aborted()
 
-    def _is_aborted(self) -> bool:
-        return self._aborted == self._session
-
-
-def _load_recognizer(config: ASRConfig) -> Recognizer:
-    model = config.model
-    threads = max(1, len(os.sched_getaffinity(0)) // model.channel)
-    settings = RecognizerSettings(**model.model_dump(exclude={"channel", "hang_timeout"}))
-    return Recognizer(settings, threads)
+    def _share_cores(self) -> None:
+        """All cores for an engine that works alone, one for each where many do."""
+        threads = max(1, CORES // (1 + self._board.others(self._index, Work.AHEAD)))
+        if threads != self._threads:
+            self._threads = threads
+            self._recognizer.use_threads(threads)
 
 
-def engine_main(config: ASRConfig, log_level: str, commands: Any, answers: Any) -> None:
+def engine_main(  # noqa: PLR0913, PLR0917 - a process has no other way to be told
+    index: int, config: ASRConfig, board: Board, log_level: str, retells: bool, commands: Any, answers: Any
+) -> None:
     """The engine process: `commands` and `answers` are its pair of queues."""
     # The server alone decides when an engine ends: Ctrl-C and a service manager signal every process.
     for signum in (signal.SIGINT, signal.SIGTERM):
@@ -133,8 +158,10 @@ def engine_main(config: ASRConfig, log_level: str, commands: Any, answers: Any) 
     commands._writer.close()
     answers._reader.close()
     logger.forward_records(log_level, lambda record: answers.put(Logged(record)))
+    if retells:
+        template.retell()
     try:
-        EngineWorker(config, commands, answers).run()
+        EngineWorker(index, config, board, commands, answers).run()
     except Exception:
         _log.exception("the engine fails")
         os._exit(1)

@@ -107,14 +107,14 @@ class Recognizer:
 
     Args:
         settings: what to recognise with, and how.
-        threads: processor threads of one recognition.
+        threads: processor threads to begin with.
 
     Raises:
         RecognizerError: no such device, or no weights.
     """
 
     def __init__(self, settings: RecognizerSettings, threads: int) -> None:
-        torch.set_num_threads(threads)
+        self.use_threads(threads)
         self._settings = settings
         self._device = resolve_device(settings.device)
         self._model = load_weights(settings.size).to(self._device).eval()
@@ -124,7 +124,12 @@ class Recognizer:
         self._cancelled: Callable[[], bool] = lambda: False
         for layer in (*self._encoder.layers, *self._decoder.layers):
             layer.register_forward_pre_hook(self._check_cancelled)
-        _log.info("%s on %s, %d threads: %s", settings.size, self._device, threads, precision)
+        _log.info("%s on %s: %s", settings.size, self._device, precision)
+
+    @staticmethod
+    def use_threads(threads: int) -> None:
+        """From now on, compute with so many processor threads."""
+        torch.set_num_threads(threads)
 
     @torch.inference_mode()
     def recognize(self, samples: Samples, cancelled: Callable[[], bool] = lambda: False) -> Recognition:

@@ -73,7 +73,7 @@ def test_two_sentences_are_two_utterances_at_every_sample_rate(sample_rate: int)
 
 @pytest.mark.parametrize("sample_rate", [8000, 16000, 32000, 48000])
 @pytest.mark.parametrize("frame_ms", [10, 20, 30])
-def test_the_audio_of_an_utterance_is_the_stream_from_its_preroll_to_its_closing_silence(
+def test_the_audio_of_an_utterance_is_the_stream_from_its_preroll_into_its_closing_silence(
     sample_rate: int, frame_ms: int
 ) -> None:
     config = config_for(sample_rate, frame_ms)

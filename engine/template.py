@@ -1,0 +1,82 @@
+"""What an engine is forked from: importing this module in the fork server loads the model that `start` announced.
+
+On CUDA nothing is loaded here, as a device cannot be shared across a fork: each engine brings the model to it itself.
+"""
+
+import gc
+import logging
+import multiprocessing
+import os
+from typing import List, NamedTuple, Optional
+
+from engine.config import ModelConfig
+from engine.fork_server import MODEL_VARIABLE
+from recognizer import RecognizerError
+from recognizer.recognizer import Recognizer, RecognizerSettings, resolve_device
+
+
+class _Prepared(NamedTuple):
+    """A model that is loaded, or why it is not."""
+
+    recognizer: Optional[Recognizer] = None
+    failure: str = ""
+
+
+class _Keeper(logging.Handler):
+    """Keeps records: nobody listens to the fork server, so an engine tells them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: List[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one."""
+        self.records.append(record)
+
+
+def take_recognizer(model: ModelConfig) -> Recognizer:
+    """The recogniser that this process was forked with, or a new one; raises RecognizerError when there is none."""
+    if _prepared.failure:
+        raise RecognizerError(_prepared.failure)
+    return _prepared.recognizer or Recognizer(_settings(model), threads=1)
+
+
+def retell() -> None:
+    """Log what was logged while the model was loaded."""
+    for record in _keeper.records:
+        record.processName = multiprocessing.current_process().name
+        source = logging.getLogger(record.name)
+        if source.isEnabledFor(record.levelno):
+            source.handle(record)
+
+
+def _settings(model: ModelConfig) -> RecognizerSettings:
+    return RecognizerSettings(**model.model_dump(exclude={"channel", "hang_timeout"}))
+
+
+def _prepare(announced: Optional[str]) -> _Prepared:
+    if announced is None:
+        return _Prepared()
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # looks for CUDA without starting it
+    root = logging.getLogger()
+    root.addHandler(_keeper)
+    root.setLevel(logging.DEBUG)
+    try:
+        settings = _settings(ModelConfig.model_validate_json(announced))
+        if resolve_device(settings.device).type != "cpu":
+            return _Prepared()
+        recognizer = Recognizer(settings, threads=1)
+    except RecognizerError as error:
+        return _Prepared(failure=str(error))
+    except Exception as error:
+        logging.getLogger(__name__).exception("the model cannot be loaded")
+        return _Prepared(failure=f"the model cannot be loaded: {type(error).__name__}: {error}")
+    finally:
+        root.removeHandler(_keeper)
+    gc.collect()
+    gc.freeze()  # a collection in an engine would write to every object's page
+    return _Prepared(recognizer)
+
+
+_keeper = _Keeper()
+_prepared = _prepare(os.environ.get(MODEL_VARIABLE))
