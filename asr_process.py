@@ -10,43 +10,23 @@
 Each engine has one pair of queues, thrown away with it: a process that is killed while it holds a queue's lock
 blocks nobody else. Who owns what: the pool's lock guards every engine's state in the server; the engine process
 owns audio and endpointing. An engine is idle again when *it* has said that a session is over, not before.
-
-Errors:
-    LeaseOver   the engine is no longer the session's: it failed, or the session has ended
 """
 
 import contextlib
-import enum
 import logging
 import multiprocessing.connection
 import threading
 import time
 from collections import deque
-from typing import Any, Callable, Deque, Iterator, List, NamedTuple, Optional, Union
-
-from typing_extensions import Protocol
+from typing import Any, Callable, Deque, Iterator, List, NamedTuple, Optional
 
 import logger
 from engine import fork_server
 from engine.board import Board, Work
 from engine.config import ASRConfig
-from engine.messages import (
-    WINDOW_BYTES,
-    Abort,
-    Answer,
-    Audio,
-    Closed,
-    Command,
-    Consumed,
-    Finish,
-    Logged,
-    Open,
-    Opened,
-    Ready,
-    Recognized,
-    StartFailed,
-    cost_bytes,
-)
+from engine.leasing import Engine, EngineState, Lease, LeaseOver, SessionSink, Ticket
+from engine.load import Load, LoadMeter
+from engine.messages import Answer, Closed, Command, Consumed, Logged, Ready, Recognized, StartFailed
 
 __all__ = ["ASRConfig", "ASRProcess", "EnginePool", "EngineState", "Lease", "LeaseOver", "SessionSink", "Ticket"]
 
@@ -60,10 +40,6 @@ def _run_engine(*args: Any) -> None:
     from engine.worker import engine_main  # noqa: PLC0415 - the server process does not load torch
 
     engine_main(*args)
-
-
-class LeaseOver(Exception):
-    """The engine is no longer this session's: it failed, or the session has ended."""
 
 
 class ASRProcess:
@@ -131,152 +107,6 @@ class ASRProcess:
         return f"it was ended by signal {-exit_code}" if exit_code and exit_code < 0 else f"exit status {exit_code}"
 
 
-class EngineState(enum.Enum):
-    """What `%c` tells of an engine."""
-
-    STARTING = "starting"
-    SLEEPING = "sleeping"
-    RUNNING = "running"
-
-
-class SessionSink(Protocol):
-    """Where a session's results go. Called from the engine's keeper thread: must not block."""
-
-    def on_room(self) -> None:
-        """Audio that was refused may be offered again."""
-
-    def on_segment(self, segment: Recognized) -> None:
-        """A segment was recognised; its text may be empty."""
-
-    def on_finished(self) -> None:
-        """All results are out; the engine is free again."""
-
-    def on_engine_failed(self, reason: str) -> None:
-        """There will be no more results."""
-
-
-class _Engine:
-    """One place for an engine: the process in it changes when one dies. Guarded by the pool's lock."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self.state = EngineState.STARTING
-        self.process: Optional[ASRProcess] = None
-        self.lease: Optional[Lease] = None
-        self.owed_answers = 0
-        self.owed_since_s = 0.0
-        self.was_hung = False
-        self.starts = 0
-
-    def owe(self, now_s: float) -> None:
-        """The process has been asked something."""
-        if not self.owed_answers:
-            self.owed_since_s = now_s
-        self.owed_answers += 1
-
-    def hear(self, answer: Answer, now_s: float) -> None:
-        """It has said something, so it is alive: what it still owes counts from now."""
-        self.owed_since_s = now_s
-        if isinstance(answer, (Opened, Consumed, Closed)):
-            self.owed_answers -= 1
-
-    def overdue_s(self, now_s: float) -> float:
-        """For how long an answer is owed; 0 when none is."""
-        return now_s - self.owed_since_s if self.owed_answers else 0.0
-
-    def reset(self) -> None:
-        """Nothing runs here."""
-        self.state = EngineState.STARTING
-        self.process = None
-        self.lease = None
-        self.owed_answers = 0
-        self.was_hung = False
-
-
-class Lease:
-    """One session's hold on one engine. For the session's threads; every method may be called in any order."""
-
-    def __init__(self, lock: threading.RLock, engine: _Engine, session: int, sink: SessionSink) -> None:
-        self.engine_index = engine.index
-        self.session = session
-        self.sink = sink
-        self.released = False
-        self._lock = lock
-        self._engine = engine
-        self._waiting_bytes = 0
-        self._refused = False
-        self._ending = False
-
-    def offer_audio(self, pcm: bytes) -> bool:
-        """Hand over at most CHUNK_BYTES of audio; never blocks.
-
-        Returns:
-            False when the engine has about a second of audio waiting: offer it again when the sink's `on_room` comes.
-
-        Raises:
-            LeaseOver: the engine takes no more audio of this session.
-        """
-        with self._lock:
-            if self._ending:
-                raise LeaseOver
-            self._refused = self._waiting_bytes + cost_bytes(pcm) > WINDOW_BYTES
-            if self._refused:
-                return False
-            self._waiting_bytes += cost_bytes(pcm)
-            process = self._ask()
-        process.send(Audio(self.session, pcm))
-        return True
-
-    def finish(self) -> None:
-        """No more audio: the sink gets what is left, then `on_finished`."""
-        self._end(Finish(self.session))
-
-    def release(self) -> None:
-        """The client is gone: nothing more reaches the sink. Also after `finish`, or when all is over."""
-        self.released = True
-        self._end(Abort(self.session))
-
-    def _end(self, command: Union[Finish, Abort]) -> None:
-        with self._lock:
-            process = self._engine.process
-            if self._engine.lease is not self or process is None or (self._ending and not self.released):
-                return
-            if not self._ending:  # one answer, Closed, is owed to either command or both
-                self._engine.owe(time.monotonic())
-            self.cut_off()
-        process.send(command)
-
-    def _ask(self) -> ASRProcess:
-        assert self._engine.process is not None
-        self._engine.owe(time.monotonic())
-        return self._engine.process
-
-    # The pool's side, with its lock held.
-
-    def open(self) -> None:
-        """The session begins."""
-        self._ask().send(Open(self.session))
-
-    def consumed(self, cost: int) -> bool:
-        """The engine has dealt with some of the audio; returns whether the session waits for that."""
-        self._waiting_bytes -= cost
-        refused, self._refused = self._refused, False
-        return refused
-
-    def cut_off(self) -> None:
-        """The engine takes no more audio of this session."""
-        self._ending = True
-
-
-class Ticket:
-    """A place in the queue for an engine; `lease` is set when it is this client's turn."""
-
-    def __init__(self, sink: SessionSink, on_granted: Callable[[], object]) -> None:
-        self.sink = sink
-        self.on_granted = on_granted
-        self.lease: Optional[Lease] = None
-
-
 _BACKOFF_FIRST_S = 0.5
 _BACKOFF_LIMIT_S = 30.0
 _STABLE_S = 10.0  # an engine that lived longer than this is not in a crash loop
@@ -310,9 +140,10 @@ class EnginePool:
         self._on_fatal = on_fatal
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._engines = [_Engine(index) for index in range(config.model.channel)]
+        self._engines = [Engine(index) for index in range(config.model.channel)]
         self._board = Board(fork_server.CONTEXT, config.model.channel)
         self._tickets: Deque[Ticket] = deque()
+        self._load = LoadMeter()
         self._sessions = 0
         self._first_starts = 0  # engines that have been ready at least once
         self._stopping = False
@@ -375,13 +206,13 @@ class EnginePool:
         with self._lock:
             return any(engine.lease is not None and engine.lease.released for engine in self._engines)
 
-    def _grant(self, engine: _Engine, ticket: Ticket) -> None:
+    def _grant(self, engine: Engine, ticket: Ticket) -> None:
         self._sessions += 1
         engine.state = EngineState.RUNNING
         engine.lease = ticket.lease = Lease(self._lock, engine, self._sessions, ticket.sink)
         ticket.lease.open()
 
-    def _make_idle(self, engine: _Engine) -> None:
+    def _make_idle(self, engine: Engine) -> None:
         engine.lease = None
         engine.state = EngineState.SLEEPING
         if self._tickets:
@@ -391,7 +222,7 @@ class EnginePool:
 
     # --- one engine's life, in its keeper thread
 
-    def _keep(self, engine: _Engine) -> None:
+    def _keep(self, engine: Engine) -> None:
         failed_starts = deaths_in_a_row = 0
         if engine.index > 0:
             self._wait_for_the_first()
@@ -415,7 +246,7 @@ class EnginePool:
             _log.error("engine %d: %s; it is started again", engine.index, death.reason)
             self._back_off(deaths_in_a_row)
 
-    def _live(self, engine: _Engine) -> "_Death":
+    def _live(self, engine: Engine) -> "_Death":
         """Run one process from start to death; its session, if any, learns of the death."""
         death = _Death()
         try:
@@ -443,7 +274,7 @@ class EnginePool:
     def _hung_reason(self) -> str:
         return f"it gave no answer for {self._config.model.hang_timeout:g} s and was ended"
 
-    def _bury(self, engine: _Engine, reason: str) -> None:
+    def _bury(self, engine: Engine, reason: str) -> None:
         with self._lock:
             lease = engine.lease
             engine.reset()
@@ -453,18 +284,13 @@ class EnginePool:
         if lease is not None and not lease.released:
             lease.sink.on_engine_failed(f"engine {engine.index}: {reason}")
 
-    def _handle(self, engine: _Engine, answer: Answer) -> None:
+    def _handle(self, engine: Engine, answer: Answer) -> None:
         if isinstance(answer, Logged):
             logger.handle_forwarded(answer.record)
             return
-        room = False
         with self._lock:
-            engine.hear(answer, time.monotonic())
             lease = engine.lease
-            if isinstance(answer, (Ready, Closed)):
-                self._make_idle(engine)
-            elif isinstance(answer, Consumed) and lease is not None and lease.session == answer.session:
-                room = lease.consumed(answer.cost)
+            room = self._note(engine, answer, time.monotonic())
         if isinstance(answer, Ready):
             self._count_ready(engine)
         elif lease is not None and not lease.released:
@@ -475,6 +301,36 @@ class EnginePool:
             elif isinstance(answer, Closed):
                 lease.sink.on_finished()
 
+    def _note(self, engine: Engine, answer: Answer, now_s: float) -> bool:
+        """Bring the state up to date; returns whether the engine's session may offer again what was refused."""
+        engine.hear(answer, now_s)
+        if isinstance(answer, (Ready, Closed)):
+            self._make_idle(engine)
+        elif isinstance(answer, Recognized):
+            load = self._load.add(now_s, answer.end_s - answer.start_s, answer.busy_s)
+            if load is not None:
+                self._tell(load)
+        elif isinstance(answer, Consumed) and engine.lease is not None and engine.lease.session == answer.session:
+            return engine.lease.consumed(answer.cost)
+        return False
+
+    def _tell(self, load: Load) -> None:
+        running = sum(state is EngineState.RUNNING for state in self.states())
+        _log.info(
+            "%d of %d engines in use; last minute: %d segments, %.1f s, real-time factor %.2f",
+            running,
+            len(self._engines),
+            load.segments,
+            load.speech_s,
+            load.real_time_factor,
+        )
+        if load.real_time_factor > 1:
+            _log.warning(
+                "the engines cannot keep up (real-time factor %.1f): clients wait for their results; "
+                "take a smaller model.size, fewer engines (model.channel), or a machine with more cores",
+                load.real_time_factor,
+            )
+
     # --- starting
 
     def _has_been_ready(self) -> bool:
@@ -484,7 +340,7 @@ class EnginePool:
         with self._changed:
             self._changed.wait_for(lambda: self._first_starts > 0 or self._stopping)
 
-    def _count_ready(self, engine: _Engine) -> None:
+    def _count_ready(self, engine: Engine) -> None:
         with self._changed:
             engine.starts += 1
             if engine.starts > 1:

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 from typing import List, NamedTuple, Optional
 
+from engine import heap
 from engine.config import ModelConfig
 from engine.fork_server import MODEL_VARIABLE
 from recognizer import RecognizerError
@@ -38,7 +39,7 @@ def take_recognizer(model: ModelConfig) -> Recognizer:
     """The recogniser that this process was forked with, or a new one; raises RecognizerError when there is none."""
     if _prepared.failure:
         raise RecognizerError(_prepared.failure)
-    return _prepared.recognizer or Recognizer(_settings(model), threads=1)
+    return _prepared.recognizer or _load(_settings(model))
 
 
 def retell() -> None:
@@ -54,6 +55,12 @@ def _settings(model: ModelConfig) -> RecognizerSettings:
     return RecognizerSettings(**model.model_dump(exclude={"channel", "hang_timeout"}))
 
 
+def _load(settings: RecognizerSettings) -> Recognizer:
+    recognizer = Recognizer(settings, threads=1)
+    recognizer.warm_up()
+    return recognizer
+
+
 def _prepare(announced: Optional[str]) -> _Prepared:
     if announced is None:
         return _Prepared()
@@ -65,7 +72,8 @@ def _prepare(announced: Optional[str]) -> _Prepared:
         settings = _settings(ModelConfig.model_validate_json(announced))
         if resolve_device(settings.device).type != "cpu":
             return _Prepared()
-        recognizer = Recognizer(settings, threads=1)
+        heap.prepare_to_load()
+        recognizer = _load(settings)
     except RecognizerError as error:
         return _Prepared(failure=str(error))
     except Exception as error:
@@ -75,6 +83,7 @@ def _prepare(announced: Optional[str]) -> _Prepared:
         root.removeHandler(_keeper)
     gc.collect()
     gc.freeze()  # a collection in an engine would write to every object's page
+    heap.give_back()
     return _Prepared(recognizer)
 
 

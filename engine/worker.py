@@ -8,7 +8,7 @@ import time
 from typing import Any, NamedTuple, Optional
 
 import logger
-from engine import template
+from engine import heap, template
 from engine.board import CORES, Board, Work
 from engine.config import ASRConfig
 from engine.listener import Listener
@@ -64,6 +64,8 @@ class EngineWorker:
         self._answers.put(Ready())
         while True:
             utterance = self._take_ended() or self._listener.poll()
+            if self._listener.session is None:
+                heap.give_back()
             if utterance is None:
                 self._work_ahead()
                 utterance = self._take_ended() or self._listener.next()
@@ -158,6 +160,7 @@ def engine_main(  # noqa: PLR0913, PLR0917 - a process has no other way to be to
     commands._writer.close()
     answers._reader.close()
     logger.forward_records(log_level, lambda record: answers.put(Logged(record)))
+    heap.prepare_to_work()
     if retells:
         template.retell()
     try:

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Callable, Iterator, List, NamedTuple, Tuple
 
+import numpy as np
 import torch
 import whisper
 from torch import Tensor
@@ -30,9 +31,8 @@ from recognizer.weights import load_weights
 
 _log = logging.getLogger(__name__)
 
-# Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", section 4.5; the defaults of
-# `whisper.transcribe`.
-TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+# Every second one of `whisper.transcribe`: an engine must not be busy with one utterance for many times the usual.
+TEMPERATURES = (0.0, 0.4, 0.8)
 
 # Measured (docs/benchmarks.md): less silence behind the speech, and Whisper writes on. In steps, as every new length
 # costs the convolutions a plan that is kept.
@@ -130,6 +130,12 @@ class Recognizer:
     def use_threads(threads: int) -> None:
         """From now on, compute with so many processor threads."""
         torch.set_num_threads(threads)
+
+    def warm_up(self) -> None:
+        """Do once what the first utterance would wait for: tables are read, code is compiled."""
+        noise = np.random.default_rng(0).normal(0, 0.01, SAMPLE_RATE).astype(np.float32)
+        self.recognize(noise)
+        self._speech_detector.hears_speech(torch.from_numpy(noise))
 
     @torch.inference_mode()
     def recognize(self, samples: Samples, cancelled: Callable[[], bool] = lambda: False) -> Recognition:

@@ -24,6 +24,7 @@ class SpeechDetector:
         self._model = load_silero_vad()  # sets torch's threads to one for the whole process
         torch.set_num_threads(threads)
 
+    @torch.inference_mode()
     def hears_speech(self, samples: Tensor) -> bool:
         """Whether a tenth of a second of 16 kHz `samples` sounds like speech; looks no further than that."""
         self._model.reset_states()

@@ -1,0 +1,33 @@
+"""Where the C library puts what torch allocates, so that engines share what is equal and keep little beside it.
+
+glibc takes large blocks from the kernel one by one and returns them when freed; having freed one, it takes the next
+ones of that size from its heap. While the model is loaded, the heap must stay small: a hole in it that an engine fills
+later is a page that is no longer shared. In an engine, the heap is faster. (mallopt(3), malloc_trim(3).)
+"""
+
+import ctypes
+
+_M_MMAP_THRESHOLD = -3
+_LOADING_BYTES = 128 * 1024  # glibc's own value at the start, which stays when it is set
+_WORKING_BYTES = 32 * 1024 * 1024  # the most that glibc takes
+
+_libc = ctypes.CDLL(None)
+_is_glibc = hasattr(_libc, "mallopt") and hasattr(_libc, "malloc_trim")
+
+
+def give_back() -> None:
+    """Nothing is being computed: return to the kernel what is free."""
+    if _is_glibc:
+        _libc.malloc_trim(0)
+
+
+def prepare_to_load() -> None:
+    """What is allocated from now on is to be shared by engines."""
+    if _is_glibc:
+        _libc.mallopt(_M_MMAP_THRESHOLD, _LOADING_BYTES)
+
+
+def prepare_to_work() -> None:
+    """What is allocated from now on comes and goes with each utterance."""
+    if _is_glibc:
+        _libc.mallopt(_M_MMAP_THRESHOLD, _WORKING_BYTES)
