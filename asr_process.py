@@ -311,7 +311,7 @@ class EnginePool:
             if load is not None:
                 self._tell(load)
         elif isinstance(answer, Consumed) and engine.lease is not None and engine.lease.session == answer.session:
-            return engine.lease.consumed(answer.cost)
+            return engine.lease.consumed(answer)
         return False
 
     def _tell(self, load: Load) -> None:

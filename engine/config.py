@@ -121,6 +121,11 @@ class ASRConfig(BaseModel):
     model: ModelConfig = ModelConfig()
     vad: VadConfig = VadConfig()
 
+    @property
+    def closing_silence_s(self) -> float:
+        """Seconds of silence that end an utterance."""
+        return self.vad.silence_threshold * self.audio.frame_duration_ms / 1000
+
 
 # --- reading ---------------------------------------------------------------------------------
 

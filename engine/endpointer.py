@@ -47,6 +47,11 @@ class Endpointer:
         return self._preroll_start(self._frames) if self._start is None else self._audio_start
 
     @property
+    def in_segment(self) -> bool:
+        """Whether one has begun and not ended."""
+        return self._start is not None
+
+    @property
     def ending(self) -> Optional[Segment]:
         """The open segment as it will be if the silence behind it goes on; None before that silence has its length."""
         if self._start is None or self._frames - self._voiced_end < self._tail_frames:

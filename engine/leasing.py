@@ -116,6 +116,7 @@ class Lease:
         self.session = session
         self.sink = sink
         self.released = False
+        self.in_utterance = False  # as far as the engine has said
         self._lock = lock
         self._engine = engine
         self._waiting_bytes = 0
@@ -172,9 +173,10 @@ class Lease:
         """The session begins."""
         self._ask().send(Open(self.session))
 
-    def consumed(self, cost: int) -> bool:
+    def consumed(self, answer: Consumed) -> bool:
         """The engine has dealt with some of the audio; returns whether the session waits for that."""
-        self._waiting_bytes -= cost
+        self.in_utterance = answer.in_utterance
+        self._waiting_bytes -= answer.cost
         refused, self._refused = self._refused, False
         return refused
 

@@ -95,7 +95,7 @@ class Listener:
             if command.session == self.session:
                 self._audio_bytes += len(command.pcm)
                 yield from self._segmenter.feed(command.pcm)
-            self._answers.put(Consumed(command.session, cost_bytes(command.pcm)))
+            self._answers.put(Consumed(command.session, cost_bytes(command.pcm), self._segmenter.in_utterance))
         elif command.session == self.session:
             if isinstance(command, Finish):
                 yield from self._segmenter.finish()

@@ -46,10 +46,11 @@ class Opened(NamedTuple):
 
 
 class Consumed(NamedTuple):
-    """Answer to Audio: the engine has dealt with `cost` bytes (see `cost_bytes`)."""
+    """Answer to Audio: the engine has dealt with `cost` bytes (see `cost_bytes`), and is or is not in an utterance."""
 
     session: int
     cost: int
+    in_utterance: bool
 
 
 class Working(NamedTuple):

@@ -27,6 +27,11 @@ class Segmenter:
         self._pcm_start = 0  # frames: where _pcm begins
         self._next_byte = 0  # in _pcm: where the next frame begins
 
+    @property
+    def in_utterance(self) -> bool:
+        """Whether one has begun and not ended."""
+        return self._endpointer.in_segment
+
     def feed(self, pcm: bytes) -> Iterator[Utterance]:
         """Utterances that end within what came so far."""
         self._pcm += pcm

@@ -26,11 +26,12 @@ _GIVE_WAY_LIMIT_S = 5.0  # for one utterance: who sends ahead of time is served 
 
 
 class _Result(NamedTuple):
-    """What was recognised, and how long that took."""
+    """What was recognised, and how."""
 
     utterance: Utterance
     recognition: Recognition
     busy_s: float
+    ahead: bool  # begun before the utterance had ended
 
 
 class EngineWorker:
@@ -85,8 +86,9 @@ class EngineWorker:
             self._recognize(utterance, Work.BEHIND if behind else Work.LIVE)
         if self._result is None:
             return
-        _, recognition, busy_s = self._result
-        _log.debug("%.1f-%.1f s: %s", utterance.start_s, utterance.end_s, recognition)
+        _, recognition, busy_s, ahead = self._result
+        when = "begun before its end" if ahead else "begun at its end"
+        _log.debug("%.1f-%.1f s, %s: %s", utterance.start_s, utterance.end_s, when, recognition)
         self._answers.put(
             Recognized(self._listener.session, utterance.start_s, utterance.end_s, recognition.text, busy_s)
         )
@@ -109,7 +111,7 @@ class EngineWorker:
         samples = to_samples(utterance.pcm, self._config.audio.sample_rate)
         with contextlib.suppress(Cancelled):
             recognition = self._recognizer.recognize(samples, self._is_cancelled)
-            self._result = _Result(utterance, recognition, time.monotonic() - started_s)
+            self._result = _Result(utterance, recognition, time.monotonic() - started_s, work is Work.AHEAD)
         self._board.mark(self._index, Work.NONE)
 
     def _is_cancelled(self) -> bool:
