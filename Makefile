@@ -3,14 +3,18 @@
 # make check    install, lint and type-check
 # make bench    install, compare recognisers over SPEECH_DIR, print a table and draw it (EVERY=3: only print, over one
 #               recording of three)
+# make bench-load  install, measure the latency of a server under 1 to 24 clients over SPEECH_DIR, beside one that pushes
+#               and under 100 silent ones, print tables and draw the first (SECONDS_EACH=60: that count, of each row)
 # make serve    install, run the server with config_vad.yaml
 
 PYTHON ?= python3
 BIN := .venv/bin
 BENCH := $(if $(EVERY),--every $(EVERY),--svg docs/benchmarks-recognizers.svg)
+SECONDS_EACH ?= 60
+LOAD := $(BIN)/python -m bench.load --seconds $(SECONDS_EACH)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test check bench serve clean
+.PHONY: demo test check bench bench-load serve clean
 
 demo: .venv/.speech
 	$(BIN)/python -m demo
@@ -25,6 +29,11 @@ check: .venv/.dev
 
 bench: .venv/.dev .venv-bench/.installed
 	$(BIN)/python -m bench.recognizers --bench-python .venv-bench/bin/python $(BENCH)
+
+bench-load: .venv/.dev .venv-bench/.installed
+	$(LOAD) --clients 1 8 16 24 --bench-python .venv-bench/bin/python --svg docs/benchmarks-load.svg
+	$(LOAD) --clients 8 --neighbour
+	$(LOAD) --clients 100 --silence
 
 serve: .venv/.server
 	$(BIN)/python tcp_server.py

@@ -17,11 +17,11 @@ from typing import Any, Dict, List, Sequence
 
 import numpy as np
 
+from bench.environment import PROJECT, run_module
 from bench.report import Report, Row, table
 from bench.speech import Recording, error_rate, read_recordings
 from recognizer.audio import SAMPLE_RATE
 
-PROJECT = Path(__file__).resolve().parent.parent
 CONTENDERS = {
     "ours, beam 5": "server",
     "ours, greedy": "server",
@@ -86,7 +86,7 @@ def main() -> None:
         kept = options.json or folder / "rows.json"
         report.write(kept)
         if options.svg:
-            _run(options.bench_python, "bench.chart", str(kept), str(options.svg))
+            run_module(options.bench_python, "bench.chart", str(kept), str(options.svg))
 
 
 def _parse() -> argparse.Namespace:
@@ -109,7 +109,7 @@ def _write_models(folder: Path, options: argparse.Namespace) -> None:
     _write_ctranslate2(folder / "ctranslate2")
     if any(name.startswith("OpenVINO") for name in options.only):
         arguments = (str(folder / "ctranslate2"), str(folder / "openvino"))
-        _run(options.bench_python, "bench.openvino_export", *arguments)
+        run_module(options.bench_python, "bench.openvino_export", *arguments)
 
 
 def _write_ctranslate2(folder: Path) -> None:
@@ -154,20 +154,6 @@ def _measure(recordings: Sequence[Recording], language: str, options: argparse.N
         Row(c.name, language, audio_s / c.seconds, error_rate(references, c.texts, language), c.peak_mb)
         for c in contenders
     ]
-
-
-def _run(python: str, module: str, *arguments: str) -> None:
-    """Run a module of the project; what it says is shown only when it fails."""
-    done = subprocess.run(
-        [python, "-m", module, *arguments],
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"{done.stdout}\n{module} ended with status {done.returncode}; its output is above")
 
 
 if __name__ == "__main__":

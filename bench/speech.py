@@ -11,33 +11,47 @@ import jiwer
 
 from engine.config import ASRConfig
 from engine.segmenter import Segmenter
-from recognizer.audio import Samples, to_samples
+from recognizer.audio import SAMPLE_RATE, Samples, to_samples
 
 
 class Recording(NamedTuple):
-    """What is said in a recording, and its segments as 16 kHz samples."""
+    """What is said in a recording, and its sound: 16-bit mono PCM at 16 kHz."""
 
     name: str
     language: str
     references: List[str]
-    segments: List[Samples]
+    pcm: bytes
+
+    @property
+    def segments(self) -> List[Samples]:
+        """What the server would cut it into."""
+        segmenter = Segmenter(ASRConfig())
+        utterances = (*segmenter.feed(self.pcm), *segmenter.finish())
+        return [to_samples(utterance.pcm, SAMPLE_RATE) for utterance in utterances]
 
 
 def read_recordings(folder: Path, every: int) -> List[Recording]:
     """One recording of `every` that `manifest.tsv` (path, language, reference, alt_reference) lists with a text."""
-    with open(folder / "manifest.tsv", encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    try:
+        with open(folder / "manifest.tsv", encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    except OSError as error:
+        raise SystemExit(f"{folder / 'manifest.tsv'}: {error.strerror}") from error
     spoken = [row for row in rows if row["reference"]]
     return [_read(folder, row) for row in spoken[::every]]
 
 
 def _read(folder: Path, row: Dict[str, str]) -> Recording:
-    with wave.open(str(folder / row["path"]), "rb") as file:
-        pcm, rate = file.readframes(file.getnframes()), file.getframerate()
-    segmenter = Segmenter(ASRConfig())
-    segments = [to_samples(utterance.pcm, rate) for utterance in (*segmenter.feed(pcm), *segmenter.finish())]
+    path = folder / row["path"]
+    try:
+        with wave.open(str(path), "rb") as file:
+            pcm, shape = file.readframes(file.getnframes()), file.getparams()[:3]
+    except (OSError, EOFError, wave.Error) as error:
+        raise SystemExit(f"{path}: {error}") from error
+    if shape != (1, 2, SAMPLE_RATE):
+        raise SystemExit(f"{path}: expected 16-bit mono at {SAMPLE_RATE} Hz")
     references = [text for text in (row["reference"], row["alt_reference"]) if text]
-    return Recording(row["path"], row["language"], references, segments)
+    return Recording(row["path"], row["language"], references, pcm)
 
 
 def normal(text: str, language: str) -> str:

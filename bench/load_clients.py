@@ -1,0 +1,288 @@
+"""The clients of a load test: one loop over all their sockets, in one thread."""
+
+import errno
+import heapq
+import os
+import selectors
+import socket
+import struct
+import time
+from typing import List, NamedTuple, Optional, Sequence, Tuple
+
+from bench.load_plan import Heard, Stream, Window, due_s, packet_bytes
+from util import (
+    MAGIC,
+    SERVER_HEADERS,
+    Header,
+    Packet,
+    PacketParser,
+    ProtocolError,
+    encode_packet,
+    encode_text,
+    parse_result,
+)
+
+Address = Tuple[str, int]
+
+_HANDSHAKE_S = 60.0
+_RECEIVE_BYTES = 64 * 1024
+_PUSHED_BYTES = 32 * 1024  # in one packet of the client that does not speak in real time
+
+
+class Client:
+    """One session with the server.
+
+    Attributes:
+        heard: the results so far.
+        failure: why the session ended badly; None while it has not.
+        over: the session has ended, well or badly.
+    """
+
+    def __init__(self, address: Address, user: str) -> None:
+        self.heard: List[Heard] = []
+        self.failure: Optional[str] = None
+        self.over = False
+        self._parser = PacketParser(SERVER_HEADERS)
+        self._unsent = bytearray()
+        self._welcome = False
+        self._selector: Optional[selectors.BaseSelector] = None
+        self._events = 0
+        self._socket = socket.socket()
+        try:
+            self._socket = socket.create_connection(address, _HANDSHAKE_S)
+            self._handshake(user)
+        except OSError as error:
+            self._fail(_kind(error))
+
+    def _handshake(self, user: str) -> None:
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.sendall(MAGIC + encode_text(Header.USER, user) + encode_packet(Header.BEGIN))
+        while not self._welcome and not self.over:
+            self.receive()
+        self._socket.setblocking(False)
+
+    def watch(self, selector: selectors.BaseSelector) -> None:
+        """From now on be told of what its socket is ready for."""
+        if not self.over:
+            self._selector = selector
+            self._events = selectors.EVENT_READ
+            selector.register(self._socket, self._events, self)
+
+    def send(self, data: bytes) -> None:
+        """Send, or keep what the server does not take yet."""
+        if self.over:
+            return
+        self._unsent += data
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what was kept."""
+        try:
+            while self._unsent:
+                del self._unsent[: self._socket.send(self._unsent)]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._lost(error)
+        self._want_to_write(bool(self._unsent))
+
+    def receive(self) -> None:
+        """Take what the server sends."""
+        try:
+            data = self._socket.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._fail(_kind(error))
+            return
+        arrival_s = time.monotonic()
+        if not data:
+            self._fail("disconnected")
+            return
+        self._parser.feed(data)
+        try:
+            while not self.over and (packet := self._parser.next_packet()) is not None:
+                self._take(packet, arrival_s)
+        except ProtocolError:
+            self._fail("broken protocol")
+
+    def leave(self, failure: Optional[str] = None) -> None:
+        """End the session at once, also where the server has not read everything."""
+        if not self.over:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.failure = failure
+            self._close()
+
+    def _take(self, packet: Packet, arrival_s: float) -> None:
+        if packet.header is Header.WELCOME:
+            self._welcome = True
+        elif packet.header is Header.RESULT:
+            self.heard.append(Heard(parse_result(packet.data), arrival_s))
+        elif packet.header is Header.ERROR:
+            self._fail(packet.data.decode("utf-8", errors="replace").partition(": ")[0])
+        elif packet.header is Header.END:
+            self._close()
+
+    def _lost(self, error: OSError) -> None:
+        """Sending failed; the server's last words may be waiting."""
+        self.receive()
+        if not self.over:
+            self._fail(_kind(error))
+
+    def _fail(self, kind: str) -> None:
+        if not self.over:
+            self.failure = kind
+            self._close()
+
+    def _close(self) -> None:
+        self.over = True
+        if self._selector is not None:
+            self._selector.unregister(self._socket)
+            self._selector = None
+        self._socket.close()
+
+    def _want_to_write(self, wanted: bool) -> None:
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if wanted else 0)
+        if self._selector is not None and events != self._events:
+            self._events = events
+            self._selector.modify(self._socket, events, self)
+
+
+class LiveClient(Client):
+    """One that speaks in real time.
+
+    Attributes:
+        sent_s: when each packet of audio was sent (seconds of the monotonic clock).
+        start_s: when the first one is to be sent.
+    """
+
+    def __init__(self, address: Address, user: str, stream: Stream, packet_ms: int) -> None:
+        self.sent_s: List[float] = []
+        self.start_s = 0.0
+        self.stream = stream
+        self._packet_ms = packet_ms
+        self._packet_bytes = packet_bytes(packet_ms)
+        super().__init__(address, user)
+
+    @property
+    def due_s(self) -> float:
+        """When its next packet is to be sent."""
+        return due_s(self.start_s, len(self.sent_s), self._packet_ms)
+
+    def send_next(self, now_s: float) -> bool:
+        """Send one packet; whether another follows."""
+        offset = len(self.sent_s) * self._packet_bytes
+        pcm = self.stream.pcm[offset : offset + self._packet_bytes]
+        self.sent_s.append(now_s)
+        self.send(encode_packet(Header.AUDIO, pcm))
+        if offset + self._packet_bytes < len(self.stream.pcm):
+            return not self.over
+        self.send(encode_packet(Header.FINISH))
+        return False
+
+    def known_s(self, known_bytes: Sequence[int]) -> List[float]:
+        """When the packets were sent that complete these counts of bytes, for those that were sent."""
+        packets = [-(-count // self._packet_bytes) - 1 for count in known_bytes]
+        return [self.sent_s[packet] for packet in packets if packet < len(self.sent_s)]
+
+
+class PushingClient(Client):
+    """One that sends a recording over and over, as fast as the server takes it."""
+
+    def __init__(self, address: Address, user: str, pcm: bytes) -> None:
+        self._packets = [
+            encode_packet(Header.AUDIO, pcm[start : start + _PUSHED_BYTES])
+            for start in range(0, len(pcm), _PUSHED_BYTES)
+        ]
+        self._next = 0
+        self._started_s: Optional[float] = None
+        super().__init__(address, user)
+
+    def flush(self) -> None:
+        """Send what was kept, and always keep some more."""
+        if self._started_s is None:
+            self._started_s = time.monotonic()
+        super().flush()
+        if not self._unsent and not self.over:
+            self._unsent += self._packets[self._next % len(self._packets)]
+            self._next += 1
+            self._want_to_write(True)
+
+    @property
+    def times_real_time(self) -> Optional[float]:
+        """How fast the server recognises what it sends; None without two results."""
+        if len(self.heard) < 2:
+            return None
+        first, last = self.heard[0], self.heard[-1]
+        return (last.result.end_s - first.result.end_s) / max(last.arrival_s - first.arrival_s, 1e-3)
+
+
+class Timetable(NamedTuple):
+    """When what happens (seconds of the monotonic clock): each client's start, what counts, when to give up."""
+
+    starts_s: List[float]
+    window: Window
+    deadline_s: float
+
+
+def converse(clients: Sequence[LiveClient], neighbour: Optional[PushingClient], times: Timetable) -> List[float]:
+    """Hold all sessions to their ends; returns how late each packet within the window was sent, in ms."""
+    lags_ms: List[float] = []
+    with selectors.DefaultSelector() as selector:
+        for client, start_s in zip(clients, times.starts_s):
+            client.start_s = start_s
+            client.watch(selector)
+        if neighbour is not None:
+            neighbour.watch(selector)
+            neighbour.flush()
+        due = [(client.due_s, number) for number, client in enumerate(clients) if not client.over]
+        heapq.heapify(due)
+        while not all(client.over for client in clients):
+            lags_ms += _send_due(clients, due, times.window)
+            now_s = time.monotonic()
+            if now_s >= times.deadline_s:
+                break
+            _answer(selector, (due[0][0] if due else times.deadline_s) - now_s)
+        for client in clients:
+            client.leave("no end")
+        if neighbour is not None:
+            neighbour.leave()
+    return lags_ms
+
+
+def _send_due(clients: Sequence[LiveClient], due: List[Tuple[float, int]], window: Window) -> List[float]:
+    lags_ms = []
+    while due and due[0][0] <= (now_s := time.monotonic()):
+        planned_s, number = due[0]
+        client = clients[number]
+        if client.over:
+            heapq.heappop(due)
+            continue
+        if window.holds(planned_s):
+            lags_ms.append(1000 * (now_s - planned_s))
+        if client.send_next(now_s):
+            heapq.heapreplace(due, (client.due_s, number))
+        else:
+            heapq.heappop(due)
+    return lags_ms
+
+
+def _answer(selector: selectors.BaseSelector, timeout_s: float) -> None:
+    # A wait of 0 ms, not below: a negative one would be forever for some selectors.
+    for key, events in selector.select(max(timeout_s, 0.0)):
+        client: Client = key.data
+        if events & selectors.EVENT_READ:
+            client.receive()
+        if events & selectors.EVENT_WRITE and not client.over:
+            client.flush()
+
+
+def _kind(error: OSError) -> str:
+    """One word or two for why a connection ended."""
+    if isinstance(error, socket.timeout):
+        return "no answer"
+    if isinstance(error, socket.gaierror):
+        return "unknown host"
+    if error.errno in (errno.ECONNRESET, errno.EPIPE):
+        return "disconnected"
+    return os.strerror(error.errno).lower() if error.errno else "no connection"
