@@ -14,7 +14,7 @@ owns audio and endpointing. An engine is idle again when *it* has said that a se
 
 import contextlib
 import logging
-import multiprocessing.connection
+import select
 import threading
 import time
 from collections import deque
@@ -84,9 +84,12 @@ class ASRProcess:
     def answers(self) -> Iterator[Answer]:
         """What the engine says, until it is gone."""
         reader, sentinel = self._answers._reader, self._process.sentinel
+        poller = select.poll()  # `multiprocessing.connection.wait` would make a new one for each answer
+        for descriptor in (reader.fileno(), sentinel):
+            poller.register(descriptor, select.POLLIN)
         while True:
-            ready = multiprocessing.connection.wait([reader, sentinel])
-            if reader not in ready and not reader.poll():
+            ready = {descriptor for descriptor, _ in poller.poll()}
+            if reader.fileno() not in ready and not reader.poll():
                 return
             try:
                 yield self._answers.get()

@@ -35,3 +35,7 @@ class Board:
         """How many others do something at least that urgent."""
         marks = bytes(self._marks)
         return sum(mark >= least for mark in marks) - (marks[engine] >= least)
+
+    def ahead_before(self, engine: int) -> int:
+        """How many of the engines before this one work ahead: they go first."""
+        return bytes(self._marks)[:engine].count(Work.AHEAD)

@@ -5,7 +5,7 @@ from typing import NamedTuple, Optional, Tuple
 from engine.config import VadConfig
 
 _PREROLL_MS = 300  # of sound before a segment that the recogniser hears, so that soft onsets are not lost
-_TAIL_MS = 120  # of sound after a segment that the recogniser hears: what comes later is silence
+_TAIL_MS = 90  # of sound after a segment that the recogniser hears: what comes later is silence
 _PAUSE_MS = 90  # shorter gaps are part of a word
 _PAUSE_SEARCH_S = 3.0  # how far back a forced cut looks for a pause
 

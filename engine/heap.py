@@ -7,6 +7,7 @@ later is a page that is no longer shared. In an engine, the heap is faster. (mal
 
 import ctypes
 
+_M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _LOADING_BYTES = 128 * 1024  # glibc's own value at the start, which stays when it is set
 _WORKING_BYTES = 32 * 1024 * 1024  # the most that glibc takes
@@ -31,3 +32,4 @@ def prepare_to_work() -> None:
     """What is allocated from now on comes and goes with each utterance."""
     if _is_glibc:
         _libc.mallopt(_M_MMAP_THRESHOLD, _WORKING_BYTES)
+        _libc.mallopt(_M_TRIM_THRESHOLD, 2 * _WORKING_BYTES)  # as glibc does when it raises the other by itself

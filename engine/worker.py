@@ -21,7 +21,7 @@ from recognizer.recognizer import Cancelled, Recognition, Recognizer
 _log = logging.getLogger(__name__)
 
 _SIGN_OF_LIFE_S = 1.0
-_GIVE_WAY_S = 0.01
+_GIVE_WAY_S = 0.005
 _GIVE_WAY_LIMIT_S = 5.0  # for one utterance: who sends ahead of time is served last, but is served
 
 
@@ -48,10 +48,12 @@ class EngineWorker:
         self._answers = answers
         self._listener = Listener(config, commands, answers)
         self._ended: Optional[Utterance] = None  # taken from the listener in the middle of a recognition
-        self._ahead: Optional[Utterance] = None  # what is being recognised though it has not ended
+        self._work = Work.NONE
+        self._utterance = Utterance(0.0, 0.0, b"")  # that is being recognised
         self._result: Optional[_Result] = None
         self._threads = 0
         self._sign_of_life_s = 0.0
+        self._began_s = 0.0  # with the recognition; moved on by pauses
         self._give_way_until_s = 0.0
         self._recognizer: Recognizer
 
@@ -81,9 +83,7 @@ class EngineWorker:
         """Send what was said; recognise it, unless that has been done."""
         assert self._listener.session is not None
         if self._result is None or self._result.utterance != utterance:
-            behind = self._listener.is_ahead_of_time
-            self._give_way_until_s = time.monotonic() + _GIVE_WAY_LIMIT_S if behind else 0.0
-            self._recognize(utterance, Work.BEHIND if behind else Work.LIVE)
+            self._recognize(utterance, Work.BEHIND if self._listener.is_ahead_of_time else Work.LIVE)
         if self._result is None:
             return
         _, recognition, busy_s, ahead = self._result
@@ -96,45 +96,55 @@ class EngineWorker:
     def _work_ahead(self) -> None:
         """Recognise an utterance that may have ended, if a core is free."""
         utterance = self._listener.ending
-        if utterance is None or self._board.others(self._index, Work.AHEAD) >= CORES:
+        if utterance is None or self._must_give_way(Work.AHEAD):
             return
         if self._result is None or self._result.utterance != utterance:
-            self._ahead = utterance
             self._recognize(utterance, Work.AHEAD)
-            self._ahead = None
 
     def _recognize(self, utterance: Utterance, work: Work) -> None:
         """Leaves the result in `_result`, None when nobody wants it any more."""
+        self._utterance = utterance
         self._result = None
-        started_s = time.monotonic()
-        self._board.mark(self._index, work)
+        self._began_s = time.monotonic()
+        self._give_way_until_s = self._began_s + _GIVE_WAY_LIMIT_S
+        self._turn_to(work)
         samples = to_samples(utterance.pcm, self._config.audio.sample_rate)
         with contextlib.suppress(Cancelled):
             recognition = self._recognizer.recognize(samples, self._is_cancelled)
-            self._result = _Result(utterance, recognition, time.monotonic() - started_s, work is Work.AHEAD)
-        self._board.mark(self._index, Work.NONE)
+            self._result = _Result(utterance, recognition, time.monotonic() - self._began_s, work is Work.AHEAD)
+        self._turn_to(Work.NONE)
+
+    def _turn_to(self, work: Work) -> None:
+        self._work = work
+        self._board.mark(self._index, work)
 
     def _is_cancelled(self) -> bool:
         """Asked before each layer of the model, so also the place for all that goes on during a recognition."""
-        self._give_way()
-        self._show_life()
-        self._share_cores()
-        if self._ahead is not None and self._ended is None and self._is_in_vain(self._ahead):
-            return True
-        return self._listener.is_aborted
-
-    def _is_in_vain(self, ahead: Utterance) -> bool:
-        """Listen on; whether the utterance goes on after all, or the cores are needed for those that have ended."""
-        self._ended = self._listener.poll()
-        if self._ended is not None:
-            self._board.mark(self._index, Work.LIVE)
-            return self._ended != ahead
-        return self._listener.goes_on(ahead) or self._board.others(self._index, Work.BEHIND) >= CORES
-
-    def _give_way(self) -> None:
-        """Let those go first that speak live."""
-        while time.monotonic() < self._give_way_until_s and self._board.others(self._index, Work.LIVE) >= CORES:
+        while True:
+            self._show_life()
+            if self._listener.is_aborted or (self._work is Work.AHEAD and self._is_in_vain()):
+                return True
+            if not self._must_give_way(self._work):
+                break
             time.sleep(_GIVE_WAY_S)
+            self._began_s += _GIVE_WAY_S
+        self._share_cores()
+        return False
+
+    def _is_in_vain(self) -> bool:
+        """Listen on; whether the utterance goes on after all. If it has ended, somebody waits for it now."""
+        self._ended = self._listener.poll()
+        if self._ended is None:
+            return self._listener.goes_on(self._utterance)
+        self._turn_to(Work.LIVE)
+        return self._ended != self._utterance
+
+    def _must_give_way(self, work: Work) -> bool:
+        """Whether more urgent work needs the cores."""
+        if work is Work.AHEAD:
+            return self._board.others(self._index, Work.BEHIND) + self._board.ahead_before(self._index) >= CORES
+        late = time.monotonic() >= self._give_way_until_s
+        return work is Work.BEHIND and not late and self._board.others(self._index, Work.LIVE) >= CORES
 
     def _show_life(self) -> None:
         """Tell the watchdog that the recognition goes on."""

@@ -41,9 +41,11 @@ def is_said_twice(text: str) -> bool:
 
 
 def looks_wrong(result: DecodingResult, token_limit: int) -> bool:
-    """Whether another attempt may do better."""
-    unsure = result.avg_logprob < AVG_LOGPROB_LIMIT
-    return bool((unsure or is_loop(result, token_limit)) and not _is_silence(result))
+    """Whether another attempt may do better.
+
+    A low probability alone is no reason: measured, the second attempt was no better, and took longer than all else.
+    """
+    return is_loop(result, token_limit) and not _is_silence(result)
 
 
 def is_speech(result: DecodingResult, token_limit: int, sounds_like_speech: Callable[[], bool]) -> bool:

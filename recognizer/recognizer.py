@@ -5,6 +5,7 @@ An utterance is decoded over a window as long as itself. Where the result looks 
 whole 30 s, then at Whisper's temperatures.
 """
 
+import contextlib
 import functools
 import logging
 import math
@@ -107,14 +108,16 @@ class Recognizer:
 
     Args:
         settings: what to recognise with, and how.
-        threads: processor threads to begin with.
+        threads: processor threads to encode with. The decoder takes one: its steps are too small to share.
 
     Raises:
         RecognizerError: no such device, or no weights.
     """
 
     def __init__(self, settings: RecognizerSettings, threads: int) -> None:
-        self.use_threads(threads)
+        torch.set_num_threads(1)
+        self._threads = threads
+        self._encoding = False
         self._settings = settings
         self._device = resolve_device(settings.device)
         self._model = load_weights(settings.size).to(self._device).eval()
@@ -126,10 +129,11 @@ class Recognizer:
             layer.register_forward_pre_hook(self._check_cancelled)
         _log.info("%s on %s: %s", settings.size, self._device, precision)
 
-    @staticmethod
-    def use_threads(threads: int) -> None:
-        """From now on, compute with so many processor threads."""
-        torch.set_num_threads(threads)
+    def use_threads(self, threads: int) -> None:
+        """From now on, also in the middle of an utterance, encode with so many processor threads."""
+        self._threads = threads
+        if self._encoding:
+            torch.set_num_threads(threads)
 
     def warm_up(self) -> None:
         """Do once what the first utterance would wait for: tables are read, code is compiled."""
@@ -156,8 +160,9 @@ class Recognizer:
         for attempt in self._attempts(len(samples)):
             if attempt.window_samples != window_samples:
                 window_samples = attempt.window_samples
-                features = self._encode(heard, window_samples)
-                self._decoder.listen(features)
+                with self._sharing():
+                    features = self._encode(heard, window_samples)
+                    self._decoder.listen(features)
             language = language or self._spoken_language()
             results.append(self._decode(features, language, attempt.temperature, token_limit))
             said_twice = window_samples < N_SAMPLES and is_said_twice(results[-1].text)
@@ -182,6 +187,17 @@ class Recognizer:
             yield _Attempt(window_samples, TEMPERATURES[0])
         for temperature in TEMPERATURES:
             yield _Attempt(N_SAMPLES, temperature)
+
+    @contextlib.contextmanager
+    def _sharing(self) -> Iterator[None]:
+        """Compute with all threads that are allowed."""
+        self._encoding = True
+        torch.set_num_threads(self._threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(1)
+            self._encoding = False
 
     def _check_cancelled(self, *_: object) -> None:
         if self._cancelled():

@@ -10,6 +10,7 @@ import logging
 import select
 import socket
 import threading
+import time
 from functools import partial
 from typing import Callable, Optional
 
@@ -40,7 +41,8 @@ from util import (
 _log = logging.getLogger(__name__)
 
 _RECEIVE_BYTES = 64 * 1024
-_QUIET_BATCH_S = 0.12  # of audio for an engine that hears nobody speak: handing over costs more than looking at it
+_QUIET_PAUSE_S = 0.15  # between two looks at a client who says nothing: each look costs more than the audio in it
+_TRICKLE_BYTES = 8 * 1024  # who sends more at once does not speak, but sends a recording
 _JUST_LEFT_S = 0.2  # a client that leaves and comes back at once can be faster than the news that it left
 _CLEARING_UP_S = 0.7  # an engine whose client has left is worth this long a wait
 
@@ -63,8 +65,7 @@ class Connection:
         self._lease: Optional[Lease] = None
         self._user = ""
         self._recording: Optional[Recording] = None
-        self._batch = bytearray()  # audio that the engine has not been given yet
-        self._quiet_batch_bytes = int(min(_QUIET_BATCH_S, config.closing_silence_s) * config.audio.bytes_per_second)
+        self._quiet_pause_s = min(_QUIET_PAUSE_S, config.closing_silence_s / 2)
         self._audio_bytes = 0
         self._segments = 0
         self._busy_s = 0.0
@@ -115,7 +116,14 @@ class Connection:
             return False
         if data and self._outcome is None:
             self._take(data)
+            if len(data) < _TRICKLE_BYTES and self._is_quiet():
+                time.sleep(self._quiet_pause_s)
         return bool(data)
+
+    def _is_quiet(self) -> bool:
+        """Whether the client streams, and says nothing as far as its engine has heard."""
+        streams = self._outcome is None and self._protocol.state is State.STREAMING
+        return streams and self._lease is not None and not self._lease.in_utterance
 
     def _receive(self) -> bytes:
         """The next bytes; b"" at the end. Raises TimedOut with the reason."""
@@ -165,15 +173,12 @@ class Connection:
             for event in events:
                 self._on_event(event)
             events = self._protocol.events()
-        if self._lease is not None and len(self._batch) >= self._least_batch_bytes(self._lease):
-            self._hand_over(self._lease)
 
     def _on_event(self, event: Event) -> None:
         self._wait_until(self._writer.has_room)
         if isinstance(event, AudioReceived):
             self._on_audio(event.pcm)
         elif isinstance(event, AudioFinished):
-            self._hand_over(self._need_lease())
             self._need_lease().finish()
         elif isinstance(event, EngineRequested):
             self._start_session(event.user)
@@ -188,20 +193,10 @@ class Connection:
             if self._recording is None:
                 self._recording = Recording(self._config.logging.pcm_path, self._user)
             self._recording.write(pcm)
-        self._audio_bytes += len(pcm)
-        self._batch += pcm
-        if len(self._batch) >= CHUNK_BYTES:
-            self._hand_over(lease)
-
-    def _least_batch_bytes(self, lease: Lease) -> int:
-        """How much audio to wait for: none while somebody speaks, else less than can end an utterance."""
-        return 1 if lease.in_utterance else self._quiet_batch_bytes
-
-    def _hand_over(self, lease: Lease) -> None:
-        """Give the engine what the client has sent since the last time; waits until it has room."""
-        batch, self._batch = bytes(self._batch), bytearray()
-        for offset in range(0, len(batch), CHUNK_BYTES):
-            self._wait_until(partial(lease.offer_audio, batch[offset : offset + CHUNK_BYTES]))
+        for offset in range(0, len(pcm), CHUNK_BYTES):
+            chunk = pcm[offset : offset + CHUNK_BYTES]
+            self._wait_until(partial(lease.offer_audio, chunk))
+            self._audio_bytes += len(chunk)
 
     def _wait_until(self, condition: Callable[[], bool], timeout_s: Optional[float] = None) -> bool:
         """Wait for `condition()`; False when the time is over. Raises ClientLeft, or LeaseOver when the session is."""

@@ -49,7 +49,6 @@ def as_spoken(port: int, pcm: bytes) -> List[str]:
 def test_the_results_are_the_same_at_once_as_spoken_and_with_neighbours(server: ServerProcess, talk: bytes) -> None:
     expected = at_once(server.port, talk)
     assert expected
-    assert not any("begun before its end" in line for line in server.lines)
 
     assert as_spoken(server.port, talk) == expected
     assert server.wait_for_line("begun before its end")
