@@ -3,13 +3,15 @@
 What openai-whisper's own `Inference` spends its time on is not done here: keys and values live in memory that is
 allocated once instead of being concatenated at every token, those of the cross-attention are computed once for an
 utterance and shared by all hypotheses (which are the queries of one attention call), query, key and value are one
-matrix, the prompt is run once instead of once for each hypothesis, and weights are converted once.
+matrix, the prompt is run once instead of once for each hypothesis, weights are converted once, and a step is traced
+(`torch.jit.trace`): a third of its time was Python's.
 
 The decoding loop stays openai-whisper's (`whisper.decoding.DecodingTask`): `FastInference` takes the place of its
 `PyTorchInference`, `search.BeamSearch` that of its `BeamSearchDecoder`.
 """
 
-from typing import Iterator, List, Optional, cast
+import warnings
+from typing import Any, Callable, Iterator, List, Optional, Tuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,8 @@ from whisper.model import ResidualAttentionBlock, TextDecoder
 
 from recognizer.layers import FeedForward, Norm, join_heads, plain_linear, split_heads
 from recognizer.search import BeamSearch, Suppress
+
+_Offset = Any  # int, or a tensor of one where a step is traced: it becomes an argument there
 
 
 class _Layer(nn.Module):
@@ -36,40 +40,39 @@ class _Layer(nn.Module):
         self.cross_kv = plain_linear(cross.key, cross.value)
         self.cross_out = plain_linear(cross.out)
         self.feed_forward = FeedForward(block)
-        self.cross_keys = self.cross_values = torch.empty(0)  # set by `listen`
 
-    def listen(self, features: Tensor) -> None:
-        """Take over what the encoder heard: (n_audio_ctx, n_state)."""
+    def listen(self, features: Tensor) -> Tuple[Tensor, Tensor]:
+        """Keys and values, (1, n_head, n_audio_ctx, n_state / n_head), of what the encoder heard."""
         keys, values = self.cross_kv(features).chunk(2, dim=-1)
-        self.cross_keys = split_heads(keys[None], self.n_head).contiguous()
-        self.cross_values = split_heads(values[None], self.n_head).contiguous()
+        return split_heads(keys[None], self.n_head).contiguous(), split_heads(values[None], self.n_head).contiguous()
 
-    def forward(self, x: Tensor, offset: int, memory: Tensor) -> Tensor:
-        """`x` (n, length, n_state): tokens from position `offset` on.
+    def forward(self, x: Tensor, memory: Tensor, heard: Tuple[Tensor, Tensor], offset: _Offset, causal: bool) -> Tensor:
+        """`x` (n, length, n_state): tokens from position `offset` on; `causal` where there is more than one.
 
-        `memory` (2, n_rows, n_head, n_ctx, n_state / n_head) has keys and values of the tokens before, and gets these.
+        `memory` (2, n_rows, n_head, n_ctx, n_state / n_head) has keys and values of the tokens before, and gets these;
+        `heard` is from `listen`.
         """
-        x = x + self._attend(self.attn_norm(x), offset, memory)
-        x = x + self._cross_attend(self.cross_norm(x))
+        x = x + self._attend(self.attn_norm(x), memory, offset, causal)
+        x = x + self._cross_attend(self.cross_norm(x), heard)
         fed: Tensor = self.feed_forward(x)
         return fed
 
-    def _attend(self, x: Tensor, offset: int, memory: Tensor) -> Tensor:
+    def _attend(self, x: Tensor, memory: Tensor, offset: _Offset, causal: bool) -> Tensor:
         n, length = x.shape[:2]
         query, key, value = (split_heads(part, self.n_head) for part in self.qkv(x).chunk(3, dim=-1))
-        keys, values = memory[:, :n, :, : offset + length]
+        keys, values = memory[0, :n, :, : offset + length], memory[1, :n, :, : offset + length]
         keys[:, :, offset:], values[:, :, offset:] = key, value
-        heard = scaled_dot_product_attention(query, keys, values, is_causal=length > 1)
+        heard = scaled_dot_product_attention(query, keys, values, is_causal=causal)
         out: Tensor = self.attn_out(join_heads(heard))
         return out
 
-    def _cross_attend(self, x: Tensor) -> Tensor:
+    def _cross_attend(self, x: Tensor, heard: Tuple[Tensor, Tensor]) -> Tensor:
         n, length = x.shape[:2]
         query = split_heads(
             self.cross_query(x).view(1, n * length, -1), self.n_head
         )  # every hypothesis asks the same utterance
-        heard = scaled_dot_product_attention(query, self.cross_keys, self.cross_values)
-        out: Tensor = self.cross_out(join_heads(heard).view(n, length, -1))
+        answers = scaled_dot_product_attention(query, *heard)
+        out: Tensor = self.cross_out(join_heads(answers).view(n, length, -1))
         return out
 
 
@@ -93,29 +96,37 @@ class FastDecoder(nn.Module):
         self.norm = Norm(decoder.ln)
         self.vocabulary = nn.Linear(self.embedding.shape[1], self.embedding.shape[0], bias=False, device="meta")
         self.vocabulary.weight = self.embedding
+        self._heard: List[Tuple[Tensor, Tensor]] = []  # for each layer, set by `listen`
+        self._traced: Any = None
 
     def _blocks(self) -> Iterator[_Layer]:
         return cast(Iterator[_Layer], iter(self.layers))
 
     def listen(self, features: Tensor) -> None:
         """Begin an utterance: (n_audio_ctx, n_state) from the encoder."""
-        for layer in self._blocks():
-            layer.listen(features)
+        self._heard = [layer.listen(features) for layer in self._blocks()]
 
     def prompt(self, tokens: Tensor) -> Tensor:
         """Run the tokens (length,) that every hypothesis begins with; returns logits (length, n_vocab)."""
-        logits: Tensor = self._run(tokens[None], 0)[0]
+        logits: Tensor = self(tokens[None], 0, self._heard, causal=True)[0]
         self.memory[:, :, 1:, :, : len(tokens)] = self.memory[:, :, :1, :, : len(tokens)]
         return logits
 
     def step(self, tokens: Tensor, offset: int) -> Tensor:
         """The next token of each hypothesis (n,), at position `offset`; returns logits (n, n_vocab)."""
-        return self._run(tokens[:, None], offset)[:, 0]
+        arguments = (tokens[:, None], torch.tensor(offset), self._heard)
+        if self._traced is None:
+            self._traced = _trace(self, arguments)
+        logits: Tensor = self._traced(*arguments)[:, 0]
+        return logits
 
-    def _run(self, tokens: Tensor, offset: int) -> Tensor:
+    def forward(
+        self, tokens: Tensor, offset: _Offset, heard: List[Tuple[Tensor, Tensor]], causal: bool = False
+    ) -> Tensor:
+        """`tokens` (n, length) from position `offset` on → logits (n, length, n_vocab); `heard` is from each layer."""
         x = self.embedding[tokens] + self.positions[offset : offset + tokens.shape[1]]
-        for layer, memory in zip(self._blocks(), self.memory):
-            x = layer(x, offset, memory)
+        for index, layer in enumerate(self._blocks()):
+            x = layer(x, self.memory[index], heard[index], offset, causal)
         logits: Tensor = self.vocabulary(self.norm(x))
         return logits.float()
 
@@ -125,15 +136,26 @@ class FastDecoder(nn.Module):
         self.memory[:, :, : len(sources), :, :length] = self.memory[:, :, index, :, :length]
 
 
-class FastInference(Inference):  # type: ignore[misc]
-    """The part of openai-whisper's decoding loop that runs the model; one utterance, one attempt."""
+def _trace(decoder: FastDecoder, arguments: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about sizes that are taken for constant, and are; that later torch compiles
+        return torch.jit.trace(decoder, arguments, check_trace=False)  # type: ignore[no-untyped-call]
 
-    def __init__(self, decoder: FastDecoder) -> None:
+
+class FastInference(Inference):  # type: ignore[misc]
+    """The part of openai-whisper's decoding loop that runs the model; one utterance, one attempt.
+
+    `before_step` is called before each token.
+    """
+
+    def __init__(self, decoder: FastDecoder, before_step: Callable[[], None]) -> None:
         self._decoder = decoder
+        self._before_step = before_step
         self._length: Optional[int] = None  # tokens that the decoder remembers
 
     def logits(self, tokens: Tensor, audio_features: Tensor) -> Tensor:
         """`tokens` (n, length) → logits (n, length or 1, n_vocab)."""
+        self._before_step()
         if self._length is None:
             logits = self._decoder.prompt(tokens[0]).expand(len(tokens), -1, -1).clone()
         else:
@@ -155,11 +177,18 @@ class FastTask(DecodingTask):  # type: ignore[misc]
         model: for its sizes; its weights are not used.
         options: as for `whisper.decode`, with a language.
         decoder: has had `listen` called with the same features.
+        before_step: called before each token; may raise.
     """
 
-    def __init__(self, model: Whisper, options: DecodingOptions, decoder: FastDecoder) -> None:
+    def __init__(
+        self,
+        model: Whisper,
+        options: DecodingOptions,
+        decoder: FastDecoder,
+        before_step: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__(model, options)
-        self.inference = FastInference(decoder)
+        self.inference = FastInference(decoder, before_step)
         if options.beam_size is not None:
             self.decoder = BeamSearch(options.beam_size, self.tokenizer.eot, self.inference)
         self.logit_filters: List[LogitFilter] = [

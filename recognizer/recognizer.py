@@ -125,7 +125,7 @@ class Recognizer:
         self._encoder, self._decoder = _build(self._model, settings.beam_size, precision)
         self._speech_detector = SpeechDetector()
         self._cancelled: Callable[[], bool] = lambda: False
-        for layer in (*self._encoder.layers, *self._decoder.layers):
+        for layer in self._encoder.layers:
             layer.register_forward_pre_hook(self._check_cancelled)
         _log.info("%s on %s: %s", settings.size, self._device, precision)
 
@@ -145,7 +145,7 @@ class Recognizer:
     def recognize(self, samples: Samples, cancelled: Callable[[], bool] = lambda: False) -> Recognition:
         """Recognise the last 30 s of 16 kHz samples: before a segment of that length, pre-roll is too much.
 
-        `cancelled` is asked before each layer.
+        `cancelled` is asked before each layer of the encoder and each token.
 
         Raises:
             Cancelled: as soon as `cancelled()` is true.
@@ -221,7 +221,7 @@ class Recognizer:
             without_timestamps=True,
             fp16=False,
         )
-        return FastTask(self._model, options, self._decoder).run(features[None])[0]
+        return FastTask(self._model, options, self._decoder, self._check_cancelled).run(features[None])[0]
 
     def _spoken_language(self) -> str:
         """As configured, or that of the utterance which the decoder listens to (`whisper.detect_language`)."""
