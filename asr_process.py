@@ -14,7 +14,6 @@ owns audio and endpointing. An engine is idle again when *it* has said that a se
 
 import contextlib
 import logging
-import select
 import threading
 import time
 from collections import deque
@@ -83,18 +82,12 @@ class ASRProcess:
 
     def answers(self) -> Iterator[Answer]:
         """What the engine says, until it is gone."""
-        reader, sentinel = self._answers._reader, self._process.sentinel
-        poller = select.poll()  # `multiprocessing.connection.wait` would make a new one for each answer
-        for descriptor in (reader.fileno(), sentinel):
-            poller.register(descriptor, select.POLLIN)
         while True:
-            ready = {descriptor for descriptor, _ in poller.poll()}
-            if reader.fileno() not in ready and not reader.poll():
-                return
             try:
-                yield self._answers.get()
-            except (EOFError, OSError):
+                answer = self._answers.get()
+            except (EOFError, OSError):  # the process's sentinel would tell of the fork server's death too
                 return
+            yield answer
 
     def kill(self) -> None:
         """End the process at once, also a frozen one."""
@@ -175,6 +168,7 @@ class EnginePool:
         fork_server.stop()
         for thread in self._threads:
             thread.join()
+        fork_server.stop()  # a keeper that was just starting an engine may have brought it back
 
     def states(self) -> List[EngineState]:
         """What each engine does, in order."""

@@ -11,6 +11,7 @@ load.py         how busy the engines are (pure)
 fork_server.py  the process that engines are forked from
 
 in an engine:
+tether.py       what ties the process that it was forked from to the server
 template.py     what it was forked with: the model
 heap.py         how it uses the C library's heap, so that pages stay shared
 board.py        what the other engines do

@@ -19,6 +19,8 @@ from util import printable
 
 LONGEST_S = 1_000_000  # of any time limit: poll(2) counts milliseconds in 32 bits
 _LONGEST_SEGMENT_S = 30  # what Whisper hears at once
+_LONGEST_PROMPT = 2000  # characters
+_LONGEST_SHOWN = 100  # characters of a value in a fault
 
 
 class Section(BaseModel):
@@ -77,8 +79,15 @@ class ModelConfig(Section):
     hang_timeout: float = Field(60, gt=0, le=LONGEST_S)
     compute: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     window: Literal["auto", "full"] = "auto"
-    prompt: str = ""  # names and jargon that are likely to be said
+    prompt: str = ""  # names and jargon that are likely to be said; Whisper reads the last 223 tokens
     task: Literal["transcribe", "translate"] = "transcribe"
+
+    @field_validator("prompt")
+    @classmethod
+    def _is_short(cls, prompt: str) -> str:
+        if len(prompt) > _LONGEST_PROMPT:
+            raise ValueError(f"expected at most {_LONGEST_PROMPT} characters, got {len(prompt)}")
+        return prompt
 
     @field_validator("size")
     @classmethod
@@ -183,7 +192,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 def _fault_line(fault: Any, config_type: Type[ASRConfig]) -> str:
     location: Tuple[str, ...] = tuple(str(part) for part in fault["loc"])
-    where, got = ".".join(location) or "the file", repr(fault["input"])
+    where, got = ".".join(location) or "the file", _shown(fault["input"])
     if fault["type"] == "extra_forbidden":
         return f"{where}: unknown {'key' if location[1:] else 'section'}; {_near_key(location, config_type)}"
     if fault["type"] in ("model_type", "model_attributes_type", "dict_type"):
@@ -191,6 +200,11 @@ def _fault_line(fault: Any, config_type: Type[ASRConfig]) -> str:
     message = str(fault["ctx"]["error"]) if fault["type"] == "value_error" else str(fault["msg"])
     expected = message.replace("Input should be", "expected")
     return f"{where}: got {got}; {expected}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
 
 
 def _near_key(location: Tuple[str, ...], config_type: Type[ASRConfig]) -> str:

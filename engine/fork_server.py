@@ -16,6 +16,8 @@ from engine.config import ModelConfig
 CONTEXT = multiprocessing.get_context("forkserver")
 MODEL_VARIABLE = "STT_ENGINE_MODEL"  # the template's only way to learn what to load: it is imported, not called
 
+SERVER_VARIABLE = "STT_SERVER_PID"
+
 _PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # A thread that waits for work sleeps: a spinning one would take the core of another engine. (GNU OpenMP's manual, 4)
 # OpenBLAS, which numpy brings, would keep memory for threads that nothing here uses.
@@ -30,8 +32,9 @@ def start(model: ModelConfig) -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join([_PROJECT] + [path for path in paths if path])
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    os.environ[SERVER_VARIABLE] = str(os.getpid())
     os.environ[MODEL_VARIABLE] = model.model_dump_json()
-    CONTEXT.set_forkserver_preload(["engine.template"])
+    CONTEXT.set_forkserver_preload(["engine.tether", "engine.template"])
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         multiprocessing.forkserver.ensure_running()

@@ -68,6 +68,7 @@ class EngineWorker:
         while True:
             utterance = self._take_ended() or self._listener.poll()
             if self._listener.session is None:
+                self._result = None
                 heap.give_back()
             if utterance is None:
                 self._work_ahead()
@@ -83,7 +84,7 @@ class EngineWorker:
         """Send what was said; recognise it, unless that has been done."""
         assert self._listener.session is not None
         if self._result is None or self._result.utterance != utterance:
-            self._recognize(utterance, Work.BEHIND if self._listener.is_ahead_of_time else Work.LIVE)
+            self._recognize(utterance, self._urgency())
         if self._result is None:
             return
         _, recognition, busy_s, ahead = self._result
@@ -92,6 +93,10 @@ class EngineWorker:
         self._answers.put(
             Recognized(self._listener.session, utterance.start_s, utterance.end_s, recognition.text, busy_s)
         )
+
+    def _urgency(self) -> Work:
+        """Of an utterance that has ended."""
+        return Work.BEHIND if self._listener.is_ahead_of_time else Work.LIVE
 
     def _work_ahead(self) -> None:
         """Recognise an utterance that may have ended, if a core is free."""
@@ -106,7 +111,6 @@ class EngineWorker:
         self._utterance = utterance
         self._result = None
         self._began_s = time.monotonic()
-        self._give_way_until_s = self._began_s + _GIVE_WAY_LIMIT_S
         self._turn_to(work)
         samples = to_samples(utterance.pcm, self._config.audio.sample_rate)
         with contextlib.suppress(Cancelled):
@@ -116,6 +120,7 @@ class EngineWorker:
 
     def _turn_to(self, work: Work) -> None:
         self._work = work
+        self._give_way_until_s = time.monotonic() + _GIVE_WAY_LIMIT_S
         self._board.mark(self._index, work)
 
     def _is_cancelled(self) -> bool:
@@ -136,7 +141,7 @@ class EngineWorker:
         self._ended = self._listener.poll()
         if self._ended is None:
             return self._listener.goes_on(self._utterance)
-        self._turn_to(Work.LIVE)
+        self._turn_to(self._urgency())
         return self._ended != self._utterance
 
     def _must_give_way(self, work: Work) -> bool:
@@ -173,10 +178,11 @@ def engine_main(  # noqa: PLR0913, PLR0917 - a process has no other way to be to
     answers._reader.close()
     logger.forward_records(log_level, lambda record: answers.put(Logged(record)))
     heap.prepare_to_work()
-    if retells:
-        template.retell()
     try:
-        EngineWorker(index, config, board, commands, answers).run()
+        worker = EngineWorker(index, config, board, commands, answers)  # from now on, the server's death ends it
+        if retells:
+            template.retell()
+        worker.run()
     except Exception:
         _log.exception("the engine fails")
         os._exit(1)

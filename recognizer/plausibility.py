@@ -16,10 +16,10 @@ SURE_LOGPROB = -0.4
 SURE_NO_SPEECH = 0.3
 HOPELESS_LOGPROB = -1.2
 
-# Nobody says more: a decode that reaches this has run away. `whisper.decode` stops at 224, half the decoder's memory.
+# Nobody says more: a decode that reaches this has run away. It fits beside the longest prompt.
 _TOKENS_FLOOR = 15
 _TOKENS_PER_S = 12
-_TOKENS_MOST = 224
+_TOKENS_MOST = 220
 
 # Shorter, and people do say it twice in a row.
 _TWICE = re.compile(r"(\w{8,})\1")

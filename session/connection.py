@@ -10,7 +10,6 @@ import logging
 import select
 import socket
 import threading
-import time
 from functools import partial
 from typing import Callable, Optional
 
@@ -42,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 _RECEIVE_BYTES = 64 * 1024
 _QUIET_PAUSE_S = 0.15  # between two looks at a client who says nothing: each look costs more than the audio in it
-_TRICKLE_BYTES = 8 * 1024  # who sends more at once does not speak, but sends a recording
+_TRICKLE_S = 0.5  # of audio at once: who sends more does not speak, but sends a recording
 _JUST_LEFT_S = 0.2  # a client that leaves and comes back at once can be faster than the news that it left
 _CLEARING_UP_S = 0.7  # an engine whose client has left is worth this long a wait
 
@@ -65,6 +64,8 @@ class Connection:
         self._lease: Optional[Lease] = None
         self._user = ""
         self._recording: Optional[Recording] = None
+        self._leaving = False  # the client has ended its stream: what is left of it is read at once
+        self._trickle_bytes = int(_TRICKLE_S * config.audio.bytes_per_second)
         self._quiet_pause_s = min(_QUIET_PAUSE_S, config.closing_silence_s / 2)
         self._audio_bytes = 0
         self._segments = 0
@@ -116,13 +117,13 @@ class Connection:
             return False
         if data and self._outcome is None:
             self._take(data)
-            if len(data) < _TRICKLE_BYTES and self._is_quiet():
-                time.sleep(self._quiet_pause_s)
+            if len(data) < self._trickle_bytes and self._is_quiet():
+                self._leaving = bool(wait_ready([self._socket], select.POLLRDHUP, self._quiet_pause_s))
         return bool(data)
 
     def _is_quiet(self) -> bool:
         """Whether the client streams, and says nothing as far as its engine has heard."""
-        streams = self._outcome is None and self._protocol.state is State.STREAMING
+        streams = self._outcome is None and self._protocol.state is State.STREAMING and not self._leaving
         return streams and self._lease is not None and not self._lease.in_utterance
 
     def _receive(self) -> bytes:

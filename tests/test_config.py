@@ -230,6 +230,7 @@ def test_a_frame_size_that_is_not_the_product_is_a_fault(path: Path, content: st
         ("{language: korean}", "language"),
         ("{language: KO}", "language"),
         ("{language: ''}", "language"),
+        ("{prompt: " + 3000 * "a" + "}", "prompt"),
         ("{size: base.en}", "language"),
         ("{size: base.en, language: ko}", "language"),
     ],

@@ -144,3 +144,24 @@ def test_a_session_that_waits_for_nothing_is_not_taken_for_a_hang(pair: ServerPr
         wire.socket.settimeout(60)
         wire.send(FINISH)
         assert wire.read_all() == [END]
+
+
+def test_a_session_outlives_the_process_that_its_engine_was_forked_from(phrase: bytes) -> None:
+    with ServerProcess({"model": {"language": "en"}}) as server:
+        engine = psutil.Process(engine_pids(server)[0])
+        with Wire(server.port) as wire:
+            wire.start()
+            wire.send(audio_packets(phrase))
+            fork_server = engine.parent()
+            assert fork_server is not None
+            fork_server.kill()
+            wire.send(FINISH)
+            packets = wire.read_all()
+        assert "better" in results(packets)[0].lower()
+        assert packets[-1] == END
+        engine.kill()
+        server.wait_for_line("engine 0: its process died .*it is started again")
+        end_s = time.monotonic() + 60
+        while statuses(server) != [b"engine 0: sleeping"]:
+            assert time.monotonic() < end_s
+        assert engine_pids(server)

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -161,3 +162,31 @@ def test_ctrl_c_in_a_terminal_reaches_every_process_and_still_stops_in_order(phr
         assert server.wait() == 0
         assert_all_gone(family)
         assert not any("Traceback" in line for line in server.lines)
+
+
+def test_a_stop_signal_to_every_process_lets_sessions_finish(phrase: bytes) -> None:
+    """As a service manager sends it."""
+    with ServerProcess({"model": {"language": "en"}}) as server:
+        with Wire(server.port) as wire:
+            wire.start()
+            wire.send(audio_packets(phrase))
+            for process in reversed(family_of(server)):
+                process.send_signal(signal.SIGTERM)
+            wire.send(FINISH)
+            packets = wire.read_all()
+        assert "better" in results(packets)[0].lower()
+        assert packets[-1] == END
+        assert server.wait() == 0
+
+
+def test_a_server_that_is_killed_while_the_model_loads_leaves_nothing_behind() -> None:
+    server = ServerProcess({})
+    try:
+        end_s = time.monotonic() + 60
+        while len(family := family_of(server)) < 3:  # a helper of multiprocessing's, and the one that loads
+            assert time.monotonic() < end_s
+        server.process.kill()
+        _, alive = psutil.wait_procs(family[1:], timeout=3)
+        assert alive == []
+    finally:
+        server.close()

@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from typing import List
 
 import jiwer
@@ -179,3 +180,15 @@ def test_recordings_hold_exactly_what_was_sent(phrase: bytes) -> None:
         assert [file.read_bytes() for file in files] == [odd, odd]
         assert all(file.stat().st_mode & 0o777 == 0o600 for file in files)
         assert other.stop() == 0
+
+
+def test_a_client_that_says_nothing_and_leaves_frees_its_engine_at_once(server: ServerProcess) -> None:
+    for _ in range(5):
+        with Wire(server.port) as wire:
+            wire.start()
+            for _ in range(12):
+                wire.send(audio_packets(bytes(960)))
+                time.sleep(0.03)  # as fast as a microphone
+        with Wire(server.port) as wire:
+            wire.send(session_bytes(bytes(960)))
+            assert wire.read_all()[0].header is Header.WELCOME
