@@ -12,5 +12,6 @@ load_clients.py     the clients: one loop over all their sockets
 load_server.py      what the server's processes use
 load_report.py      what came out, as a table and as JSON
 load_chart.py       the same as a picture
+kept.py             both tables as JSON
 environment.py      the project's modules in another environment
 """

@@ -1,8 +1,9 @@
 """What a load test gives, as a table in Markdown and as JSON."""
 
-import json
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional
+
+from bench import kept
 
 NOT_MEASURED = "–"
 
@@ -49,14 +50,12 @@ class Report(NamedTuple):
 
     def write(self, path: Path) -> None:
         """Keep it as JSON."""
-        content = {**self._asdict(), "rows": [row._asdict() for row in self.rows]}
-        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        kept.write(path, self)
 
     @classmethod
     def read(cls, path: Path) -> "Report":
         """What `write` kept."""
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return cls(content["conditions"], [Row(**row) for row in content["rows"]])
+        return cls(**kept.read(path, Row))
 
 
 COLUMNS = (

@@ -1,8 +1,9 @@
 """What a comparison gives, as a table in Markdown and as JSON."""
 
-import json
 from pathlib import Path
 from typing import List, NamedTuple, Sequence
+
+from bench import kept
 
 REFERENCES = ("faster-whisper int8, beam 5", "OpenVINO GenAI int8, beam 5")
 
@@ -26,14 +27,12 @@ class Report(NamedTuple):
 
     def write(self, path: Path) -> None:
         """Keep it as JSON."""
-        content = {**self._asdict(), "rows": [row._asdict() for row in self.rows]}
-        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        kept.write(path, self)
 
     @classmethod
     def read(cls, path: Path) -> "Report":
         """What `write` kept."""
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return cls(content["recordings"], content["threads"], [Row(**row) for row in content["rows"]])
+        return cls(**kept.read(path, Row))
 
     @property
     def conditions(self) -> str:

@@ -15,7 +15,6 @@ from engine.config import ModelConfig
 
 CONTEXT = multiprocessing.get_context("forkserver")
 MODEL_VARIABLE = "STT_ENGINE_MODEL"  # the template's only way to learn what to load: it is imported, not called
-
 SERVER_VARIABLE = "STT_SERVER_PID"
 
 _PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

@@ -124,7 +124,7 @@ class EngineWorker:
         self._board.mark(self._index, work)
 
     def _is_cancelled(self) -> bool:
-        """Asked before each layer of the model, so also the place for all that goes on during a recognition."""
+        """Asked before each layer of the encoder and each token: the place for all that goes on meanwhile."""
         while True:
             self._show_life()
             if self._listener.is_aborted or (self._work is Work.AHEAD and self._is_in_vain()):
