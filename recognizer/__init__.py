@@ -9,6 +9,7 @@
     decoder.py       Whisper's decoder with memory allocated once, behind openai-whisper's loop
     layers.py        what both are built of
     precision.py     float32, bfloat16, int8: which, and how
+    int8.py          matrices in int8
     speech.py        a second look at a segment by Silero VAD
 
 Import the modules themselves: this package imports none of them, so that a process which

@@ -1,11 +1,11 @@
 """In which numbers encoder and decoder compute, and what is fastest on a processor."""
 
-import warnings
 from typing import NamedTuple, TypeVar
 
 import torch
 from torch import nn
-from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
+
+from recognizer.int8 import quantize
 
 _Module = TypeVar("_Module", bound=nn.Module)
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -36,12 +36,8 @@ def choose_precision(compute: str, device: torch.device) -> Precision:
 
 
 def apply_precision(module: _Module, precision: str) -> _Module:
-    """`module` with its weights in that precision; int8 with one scale for each row of a matrix."""
+    """`module` with its weights in that precision."""
     if precision == "int8":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that a torch later than the pinned one does this elsewhere
-            quantized: _Module = quantize_dynamic(  # type: ignore[no-untyped-call]
-                module, {nn.Linear: per_channel_dynamic_qconfig}, inplace=True
-            )
-        return quantized
+        quantize(module)
+        return module
     return module.to(_DTYPES[precision])
