@@ -16,6 +16,9 @@ SURE_LOGPROB = -0.4
 SURE_NO_SPEECH = 0.3
 HOPELESS_LOGPROB = -1.2
 
+# Laughter, a hum, a held note are written as one sound again and again, at -1.0 and less; 네네네네 is said, at more.
+SOUND_LOGPROB = -0.8
+
 # Nobody says more: a decode that reaches this has run away. It fits beside the longest prompt.
 _TOKENS_FLOOR = 15
 _TOKENS_PER_S = 12
@@ -23,6 +26,7 @@ _TOKENS_MOST = 220
 
 # Shorter, and people do say it twice in a row.
 _TWICE = re.compile(r"(\w{8,})\1")
+_ONE_SOUND = re.compile(r"(\w)\1{3,}")
 
 
 def most_tokens(duration_s: float) -> int:
@@ -38,6 +42,11 @@ def is_loop(result: DecodingResult, token_limit: int) -> bool:
 def is_said_twice(text: str) -> bool:
     """Whether a sentence comes twice in a row: what Whisper most likely does wrong in a short window."""
     return _TWICE.search(re.sub(r"\W", "", text)) is not None
+
+
+def is_one_sound(text: str) -> bool:
+    """Whether a single letter or syllable, four times or more, is all there is."""
+    return _ONE_SOUND.fullmatch(re.sub(r"\W", "", text)) is not None
 
 
 def looks_wrong(result: DecodingResult, token_limit: int) -> bool:
@@ -57,6 +66,8 @@ def is_speech(result: DecodingResult, token_limit: int, sounds_like_speech: Call
         return False
     if result.avg_logprob > SURE_LOGPROB and result.no_speech_prob < SURE_NO_SPEECH:
         return True
+    if is_one_sound(result.text) and result.avg_logprob < SOUND_LOGPROB:
+        return False
     return bool(result.avg_logprob > HOPELESS_LOGPROB and sounds_like_speech())
 
 

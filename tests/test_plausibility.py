@@ -2,7 +2,7 @@
 
 import pytest
 
-from recognizer.plausibility import is_said_twice, most_tokens
+from recognizer.plausibility import is_one_sound, is_said_twice, most_tokens
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,16 @@ def test_a_sentence_that_comes_twice_in_a_row_is_noticed(text: str) -> None:
 )
 def test_a_word_that_comes_again_is_no_mistake(text: str) -> None:
     assert not is_said_twice(text)
+
+
+@pytest.mark.parametrize("text", ["ㅋㅋㅋㅋㅋㅋㅋㅋ", "하하하하하", "하, 하, 하, 하!", "Mmmmm"[1:]])
+def test_one_sound_again_and_again_is_noticed(text: str) -> None:
+    assert is_one_sound(text)
+
+
+@pytest.mark.parametrize("text", ["", "네, 네.", "네네네네 알겠습니다", "하하하", "www dot example dot com"])
+def test_words_are_more_than_one_sound(text: str) -> None:
+    assert not is_one_sound(text)
 
 
 def test_nobody_says_more_tokens_than_whisper_writes() -> None:

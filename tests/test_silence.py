@@ -15,7 +15,7 @@ from tests.conftest import Reference
 
 RATE = 16000
 DURATION_S = 3
-RESULTS_FROM_NOISE = 3  # of the recordings without speech: music and laughter
+RESULTS_FROM_NOISE = 2  # of the recordings without speech, three minutes: music and laughter are the hard ones
 
 
 @pytest.fixture(scope="module")
