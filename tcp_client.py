@@ -8,6 +8,8 @@
         for result in client.results():
             print(result.start_s, result.end_s, result.text)
 
+Where the server has a certificate, `tls=ssl.create_default_context()` goes with the address.
+
 Errors:
     ClientError          anything below
     ├── ConnectError     no server there
@@ -18,7 +20,9 @@ Errors:
 
 import argparse
 import queue
+import selectors
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -26,7 +30,7 @@ import wave
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Type
+from typing import BinaryIO, Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Type, Union
 
 from util import (
     MAGIC,
@@ -91,15 +95,19 @@ class StreamingClient:
         port: its port.
         user: who speaks; goes to the server's log.
         timeout_s: for connecting.
+        tls: how to check the server, and what to show it; None for a connection in the clear.
 
     Entering the context connects (see `connect`); leaving it closes the connection.
     """
 
-    def __init__(self, host: str, port: int, user: str = "", timeout_s: float = 60.0) -> None:
+    def __init__(
+        self, host: str, port: int, user: str = "", timeout_s: float = 60.0, tls: Optional[ssl.SSLContext] = None
+    ) -> None:
         self._address = (host, port)
         self._user = user
         self._timeout_s = timeout_s
-        self._socket: Optional[socket.socket] = None
+        self._tls = tls
+        self._socket: Optional[_Stream] = None
         self._receiver: Optional[threading.Thread] = None
         self._received: queue.SimpleQueue[Optional[Packet]] = queue.SimpleQueue()  # None: nothing follows
         self._failure: Optional[ClientError] = None  # why nothing follows, unless the session ended well
@@ -175,19 +183,30 @@ class StreamingClient:
             self._socket = None
 
     def _open(self, first_packet: bytes) -> None:
+        host, port = self._address
         try:
-            self._socket = socket.create_connection(self._address, self._timeout_s)
+            sock = socket.create_connection(self._address, self._timeout_s)
         except (OSError, UnicodeError) as error:  # UnicodeError: a name that is none
-            host, port = self._address
-            reason = getattr(error, "strerror", None) or error
-            raise ConnectError(f"no server answers at {host} port {port}: {reason}") from error
-        self._socket.settimeout(None)  # a slow recogniser holds a sender up for as long as it takes
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            raise ConnectError(f"no server answers at {host} port {port}: {_reason(error)}") from error
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._tls is None:
+            sock.settimeout(None)  # a slow recogniser holds a sender up for as long as it takes
+            self._socket = sock
+        else:
+            self._socket = self._secure(sock, self._tls)
         # Results are taken at all times, so that a program which sends everything first does not hold the server up.
         self._receiver = threading.Thread(target=self._receive, args=(self._socket,), name="receiver", daemon=True)
         self._receiver.start()
         self._send(MAGIC + first_packet)
+
+    def _secure(self, sock: socket.socket, tls: ssl.SSLContext) -> "_TlsStream":
+        host, port = self._address
+        try:
+            return _TlsStream(tls.wrap_socket(sock, server_hostname=host))
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError; ValueError: not even a name
+            sock.close()
+            raise ConnectError(f"no TLS with {host} port {port}: {_reason(error)}") from error
 
     def _send(self, data: bytes) -> None:
         if self._socket is None or self._receiver is None:
@@ -196,7 +215,7 @@ class StreamingClient:
             self._socket.sendall(data)
         except OSError as error:
             self._receiver.join(_LAST_WORDS_S)
-            lost = ConnectionLost(f"the connection was lost: {error.strerror or error}")
+            lost = ConnectionLost(f"the connection was lost: {_reason(error)}")
             raise (self._failure or lost) from error
 
     def _next_packet(self) -> Optional[Packet]:
@@ -208,7 +227,7 @@ class StreamingClient:
                 raise self._failure
         return packet
 
-    def _receive(self, sock: socket.socket) -> None:
+    def _receive(self, sock: "_Stream") -> None:
         """Thread: the server's packets into the queue, until it ends the session or is gone."""
         try:
             for packet in _packets(sock):
@@ -220,14 +239,60 @@ class StreamingClient:
                     self._received.put(packet)
             self._failure = self._failure or ConnectionLost("the server closed the connection in mid-session")
         except OSError as error:
-            self._failure = self._failure or ConnectionLost(f"the connection was lost: {error.strerror or error}")
+            self._failure = self._failure or ConnectionLost(f"the connection was lost: {_reason(error)}")
         except ProtocolError as error:
             self._failure = ConnectionLost(f"this is no server of ours: {error}")
         finally:
             self._received.put(None)
 
 
-def _packets(sock: socket.socket) -> Iterator[Packet]:
+class _TlsStream:
+    """A TLS connection that one thread reads while another writes: OpenSSL allows neither at once."""
+
+    def __init__(self, secured: ssl.SSLSocket) -> None:
+        secured.setblocking(False)
+        self._secured = secured
+        self._lock = threading.Lock()
+
+    def recv(self, size: int) -> bytes:
+        while True:
+            with self._lock, suppress(ssl.SSLWantReadError):
+                return self._secured.recv(size)
+            self._wait(selectors.EVENT_READ)
+
+    def sendall(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            with self._lock, suppress(ssl.SSLWantWriteError):
+                rest = rest[self._secured.send(rest) :]
+                continue
+            self._wait(selectors.EVENT_WRITE)
+
+    def _wait(self, event: int) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._secured, event)
+            selector.select()
+
+    def shutdown(self, how: int) -> None:
+        socket.socket.shutdown(self._secured, how)  # ssl's own would let the other thread read in the clear
+
+    def close(self) -> None:
+        self._secured.close()
+
+
+_Stream = Union[socket.socket, _TlsStream]
+
+
+def _reason(error: Exception) -> str:
+    """What a person needs of it."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _packets(sock: _Stream) -> Iterator[Packet]:
     parser = PacketParser(SERVER_HEADERS)
     while True:
         packet = parser.next_packet()
@@ -323,7 +388,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     options = _parse(arguments)
     try:
         if options.status:
-            for line in StreamingClient(options.ip, options.port).status():
+            for line in StreamingClient(options.ip, options.port, tls=_tls(options)).status():
                 print(printable(line))
         else:
             _stream(options)
@@ -351,7 +416,13 @@ def _parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
         help="the server's audio.sample_rate (default: %(default)s)",
     )
     parser.add_argument("--realtime", action="store_true", help="send at the pace of a microphone")
-    return parser.parse_args(arguments)
+    parser.add_argument("--tls", action="store_true", help="encrypt; the server's certificate must be good for --ip")
+    parser.add_argument("--ca", type=Path, metavar="FILE", help="PEM: trust these authorities, not the system's")
+    parser.add_argument("--cert", type=Path, metavar="FILE", help="PEM: your own certificate with its key")
+    options = parser.parse_args(arguments)
+    if (options.ca or options.cert) and not options.tls:
+        parser.error("--ca and --cert need --tls")
+    return options
 
 
 def _port(text: str) -> int:
@@ -361,9 +432,23 @@ def _port(text: str) -> int:
     return port
 
 
+def _tls(options: argparse.Namespace) -> Optional[ssl.SSLContext]:
+    if not options.tls:
+        return None
+    path = options.ca
+    try:
+        context = ssl.create_default_context(cafile=options.ca)
+        path = options.cert
+        if options.cert:
+            context.load_cert_chain(options.cert)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConnectError(f"{path}: {_reason(error)}; expected PEM") from error
+    return context
+
+
 def _stream(options: argparse.Namespace) -> None:
     pcm = read_audio(options.ifn, options.rate)
-    with StreamingClient(options.ip, options.port, options.user) as client, _progress(
+    with StreamingClient(options.ip, options.port, options.user, tls=_tls(options)) as client, _progress(
         len(pcm), options.rate
     ) as progress:
         sender = threading.Thread(target=_send_all, args=(client, pcm, options, progress), name="sender", daemon=True)

@@ -15,20 +15,27 @@ import signal
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Optional, Sequence, Set, Union
 
 import logger
 from asr_process import EnginePool
 from engine.config import ConfigError, load_config
+from session import activation
+from session.admission import Admission, Refusals, Refused
 from session.config import NetworkConfig, ServerConfig
 from session.connection import Connection
+from session.tls import TlsError, TlsFailed, TlsSettings, TlsSocket
 from session.waiting import wait_ready
 from session.writer import LINGER_S
+from util import ErrorCode
 
 _log = logging.getLogger(__name__)
 
 _ACCEPT_RETRY_S = 1.0
+_REFUSALS_INTERVAL_S = 60.0  # between two lines about clients that are sent away for the same reason
+_LATE_REQUEST_S = 2.0  # for who has connected just before a stop, where a successor takes over
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -40,27 +47,37 @@ EXIT_CONFIG = 2
 class Server:
     """The listening socket and the connections that came from it.
 
+    Args:
+        config: of the server.
+        pool: the engines.
+        inherited: listening already; it outlives this process. Otherwise one is made.
+
     Raises:
+        TlsError: certificate or key cannot be used.
         OSError: when the address cannot be had.
     """
 
-    def __init__(self, config: ServerConfig, pool: EnginePool) -> None:
+    def __init__(self, config: ServerConfig, pool: EnginePool, inherited: Optional[socket.socket]) -> None:
         self._config = config
         self._pool = pool
-        self._listener = _bind(config.network.ip, config.network.port)
+        self._tls = TlsSettings(config.network) if config.network.tls_cert else None
+        self._admission = Admission(config.network)
+        self._refusals = Refusals(_REFUSALS_INTERVAL_S)
+        self._has_successor = inherited is not None
+        self._listener = inherited or _bind(config.network.ip, config.network.port)
         self._stop_receiver, self._stop_sender = socket.socketpair()
         self._changed = threading.Condition()
         self._connections: Set[Connection] = set()
         self._accepted = 0
-        self._stopping = False
         self._acceptor = threading.Thread(target=self._accept_all, name="acceptor", daemon=True)
 
     def start(self) -> None:
         """Accept clients; raises OSError when another server took the address meanwhile."""
-        self._listener.listen(self._config.network.max_connections)
+        if not self._has_successor:
+            self._listener.listen(self._config.network.max_connections)
         self._acceptor.start()
         ip, port = self._listener.getsockname()[:2]
-        _log.info("listening on %s port %d", ip, port)
+        _log.info("listening on %s port %d%s", ip, port, " with TLS" if self._tls else "")
 
     def stop(self) -> None:
         """Accept nobody more, let the sessions in progress end, and return when the last connection is closed."""
@@ -68,8 +85,9 @@ class Server:
         if self._acceptor.ident is not None:
             self._acceptor.join()
         self._listener.close()
+        if self._has_successor:  # nobody is refused: who was accepted just now can still ask, others wait in the queue
+            self._wait_until_empty(_LATE_REQUEST_S)
         with self._changed:
-            self._stopping = True
             connections = list(self._connections)
         for connection in connections:
             connection.refuse_new_session()
@@ -77,7 +95,7 @@ class Server:
             with self._changed:
                 connections = list(self._connections)
             for connection in connections:
-                connection.cut_short()
+                connection.cut_short(ErrorCode.SERVER_STOPPING, "the time to finish is over")
             self._wait_until_empty(self._config.model.hang_timeout + LINGER_S)
         self._stop_sender.close()
         self._stop_receiver.close()
@@ -90,9 +108,10 @@ class Server:
         stopping = False
         while not stopping:
             stopping = self._stop_receiver in wait_ready([self._listener, self._stop_receiver], select.POLLIN, None)
-            # After the stop signal, whoever is already in the queue is told so rather than reset.
-            while self._accept_one():
-                pass
+            if not (stopping and self._has_successor):
+                # After the stop signal, whoever is already in the queue is told so rather than reset.
+                while self._accept_one():
+                    pass
 
     def _accept_one(self) -> bool:
         """Accept a client if one waits."""
@@ -107,36 +126,50 @@ class Server:
             with self._changed:
                 self._changed.wait(_ACCEPT_RETRY_S)  # until a connection closes: a descriptor may be free then
             return False
-        self._admit(sock, f"{address[0]}:{address[1]}")
+        self._admit(sock, address[0], f"{address[0]}:{address[1]}")
         return True
 
-    def _admit(self, sock: socket.socket, peer: str) -> None:
+    def _admit(self, sock: socket.socket, host: str, peer: str) -> None:
+        sock.setblocking(False)
         with self._changed:
-            if len(self._connections) >= self._config.network.max_connections:
-                _log.warning("client %s is turned away: network.max_connections is reached", peer)
+            try:
+                self._admission.enter(host)
+            except Refused as error:
                 sock.close()
+                self._tell_refusal(peer, str(error))
                 return
             self._accepted += 1
             name = f"session {self._accepted} ({peer})"
-            connection = Connection(sock, name, self._config, self._pool)
+            stream = TlsSocket(sock, self._tls) if self._tls else sock
+            connection = Connection(stream, name, self._config, self._pool)
             self._connections.add(connection)
         try:
-            threading.Thread(target=self._serve, args=(connection,), name=name, daemon=True).start()
+            threading.Thread(target=self._serve, args=(connection, host, peer), name=name, daemon=True).start()
         except RuntimeError as error:  # the machine has no room for another thread
             _log.error("%s cannot be served: %s", name, error)
             sock.close()
-            self._forget(connection)
+            self._forget(connection, host)
 
-    def _serve(self, connection: Connection) -> None:
+    def _serve(self, connection: Connection, host: str, peer: str) -> None:
         try:
             connection.run()
+        except TlsFailed as error:
+            with self._changed:
+                self._tell_refusal(peer, f"no TLS with it: {error}")
         finally:
-            self._forget(connection)
+            self._forget(connection, host)
 
-    def _forget(self, connection: Connection) -> None:
+    def _forget(self, connection: Connection, host: str) -> None:
         with self._changed:
             self._connections.discard(connection)
+            self._admission.leave(host)
             self._changed.notify_all()
+
+    def _tell_refusal(self, peer: str, reason: str) -> None:
+        number = self._refusals.count(reason, time.monotonic())
+        if number:
+            others = f" ({number} clients since the last such line)" if number > 1 else ""
+            _log.warning("client %s is turned away: %s%s", peer, reason, others)
 
 
 def _bind(ip: str, port: int) -> socket.socket:
@@ -215,7 +248,10 @@ def _run(config: ServerConfig) -> int:
     events = _Events()
     pool = EnginePool(config, config.logging.level, lambda: events.put(_Event.READY), events.put)
     try:
-        server = Server(config, pool)
+        server = Server(config, pool, activation.take_listener())
+    except (TlsError, activation.ActivationError) as error:
+        _log.critical("%s", error)
+        return EXIT_FAILED
     except (OSError, UnicodeError) as error:  # UnicodeError: an address that is none
         return _report_no_listener(config.network, error)
     pool.start()

@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,11 +17,24 @@ PROJECT = Path(__file__).resolve().parent.parent
 _START_S = 120.0
 _STOP_S = 60.0
 
+# sd_listen_fds(3): the socket is descriptor 3, and meant for the process with that id.
+_HAND_OVER = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
 Settings = Mapping[str, Mapping[str, Any]]
 
 
 class ServerProcess:
     """`python tcp_server.py` with settings that differ from the defaults; entering the context waits until it listens.
+
+    Args:
+        settings: that differ from the defaults.
+        environment: in place of this process's.
+        listener: handed over as systemd does, instead of a socket that the server makes.
 
     Attributes:
         folder: temporary; holds the configuration, the log and the recordings.
@@ -31,7 +45,12 @@ class ServerProcess:
         RuntimeError: the server ended instead; the text is what it printed.
     """
 
-    def __init__(self, settings: Settings, environment: Optional[Mapping[str, str]] = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        environment: Optional[Mapping[str, str]] = None,
+        listener: Optional[socket.socket] = None,
+    ) -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="stt-server-")
         self._environment = environment
         self._changed = threading.Condition()
@@ -41,8 +60,11 @@ class ServerProcess:
         self.port = 0
         config = self.folder / "config.yaml"
         config.write_text(yaml.safe_dump(self._with_defaults(settings)), encoding="utf-8")
+        command = [sys.executable, str(PROJECT / "tcp_server.py"), "--config", str(config)]
+        descriptors = [] if listener is None else [listener.fileno()]
         self.process = subprocess.Popen(
-            [sys.executable, str(PROJECT / "tcp_server.py"), "--config", str(config)],
+            command if listener is None else [sys.executable, "-c", _HAND_OVER, str(descriptors[0]), *command],
+            pass_fds=descriptors,
             cwd=self.folder,
             env=None if environment is None else dict(environment),
             stdout=subprocess.DEVNULL,

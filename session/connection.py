@@ -10,13 +10,16 @@ import logging
 import select
 import socket
 import threading
+import time
 from functools import partial
-from typing import Callable, Optional
+from typing import Callable, Optional, Tuple
 
 from asr_process import EnginePool, Lease, LeaseOver, Ticket
 from engine.messages import CHUNK_BYTES, Recognized
 from session.config import ServerConfig
+from session.pace import Pace
 from session.recording import Recording
+from session.tls import Stream, TlsFailed, TlsSocket
 from session.waiting import ClientLeft, Deadline, TimedOut, Waiter, wait_ready
 from session.writer import PacketWriter
 from util import (
@@ -49,8 +52,7 @@ _CLEARING_UP_S = 0.7  # an engine whose client has left is worth this long a wai
 class Connection:
     """One client from accept to close. The thread that calls `run` is its reader; it is its session's SessionSink."""
 
-    def __init__(self, sock: socket.socket, name: str, config: ServerConfig, pool: EnginePool) -> None:
-        sock.setblocking(False)
+    def __init__(self, sock: Stream, name: str, config: ServerConfig, pool: EnginePool) -> None:
         self.name = name
         self._socket = sock
         self._config = config
@@ -59,6 +61,8 @@ class Connection:
         self._writer = PacketWriter(sock, config.network.socket_timeout, name, self.on_room)
         self._waiter: Optional[Waiter] = None  # from the moment an engine is asked for
         self._unit_deadline: Optional[Deadline] = Deadline(config.network.socket_timeout)  # handshake, then a packet
+        self._session_deadline: Optional[Deadline] = None
+        self._pace = Pace(config.network.max_speed)
         self._ending = threading.Lock()
         self._outcome: Optional[str] = None  # how it ended; set once
         self._lease: Optional[Lease] = None
@@ -71,13 +75,14 @@ class Connection:
         self._segments = 0
         self._busy_s = 0.0
         self._stopping = False
-        self._cut_short = False
+        self._cut_short: Optional[Tuple[ErrorCode, str]] = None  # the session has to end: why
 
     def run(self) -> None:
-        """Serve the client until it is gone."""
+        """Serve the client until it is gone; raises TlsFailed."""
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            self._secure()
             while self._read_once():
                 pass
             self._end_without_client()
@@ -85,6 +90,8 @@ class Connection:
             self._end_without_client()
         except MagicMismatch:
             self._end("the client speaks something else")
+        except TlsFailed:
+            raise
         except Exception:
             _log.exception("%s: the connection fails", self.name)
         finally:
@@ -104,14 +111,21 @@ class Connection:
         if self._lease is not None:
             self._log_session_end(self._lease)
 
+    def _secure(self) -> None:
+        """Agree on keys, where the server wants TLS."""
+        if isinstance(self._socket, TlsSocket) and self._unit_deadline is not None:
+            self._socket.handshake(self._unit_deadline)
+
     # --- reading
 
     def _read_once(self) -> bool:
         """Read and act on it; False when there is nothing more to read."""
+        self._keep_session_limit()
         try:
             data = self._receive()
         except TimedOut as error:
-            self._fail(ErrorCode.TIMEOUT, str(error))
+            if not self._keep_session_limit():
+                self._fail(ErrorCode.TIMEOUT, str(error))
             return True
         except OSError:  # reset by the client
             return False
@@ -143,8 +157,17 @@ class Connection:
     def _timeout_s(self) -> Optional[float]:
         if self._outcome is not None or self._cut_short or self._protocol.state is State.FINISHING:
             return None
-        limit_s = self._config.network.socket_timeout
-        return limit_s if self._unit_deadline is None else min(limit_s, self._unit_deadline.remaining_s())
+        deadlines = (self._unit_deadline, self._session_deadline)
+        limits_s = [deadline.remaining_s() for deadline in deadlines if deadline is not None]
+        return min([self._config.network.socket_timeout, *limits_s])
+
+    def _keep_session_limit(self) -> bool:
+        """Let a session that lasts too long end; returns whether it does."""
+        if self._session_deadline is None or self._session_deadline.remaining_s() > 0:
+            return False
+        limit_s = self._config.network.max_session
+        self.cut_short(ErrorCode.TIMEOUT, f"the session has lasted {limit_s:g} s, which is network.max_session")
+        return True
 
     def _take(self, data: bytes) -> None:
         packets_before = self._protocol.packets
@@ -198,6 +221,9 @@ class Connection:
             chunk = pcm[offset : offset + CHUNK_BYTES]
             self._wait_until(partial(lease.offer_audio, chunk))
             self._audio_bytes += len(chunk)
+            pause_s = self._pace.wait_s(len(chunk) / self._config.audio.bytes_per_second, time.monotonic())
+            if pause_s:
+                self._wait_until(lambda: False, pause_s)
 
     def _wait_until(self, condition: Callable[[], bool], timeout_s: Optional[float] = None) -> bool:
         """Wait for `condition()`; False when the time is over. Raises ClientLeft, or LeaseOver when the session is."""
@@ -236,6 +262,8 @@ class Connection:
             lease.release()
         else:
             self._protocol.grant_engine()
+            if self._config.network.max_session:
+                self._session_deadline = Deadline(self._config.network.max_session)
             _log.info("%s starts: engine %d, user %s", self.name, lease.engine_index, loggable(user))
             self._writer.send(welcome_packet(f"engine {lease.engine_index} is yours"))
 
@@ -273,8 +301,8 @@ class Connection:
 
     def on_finished(self) -> None:
         """Everything is out."""
-        if self._cut_short:
-            self._fail(ErrorCode.SERVER_STOPPING, "the time to finish is over")
+        if self._cut_short is not None:
+            self._fail(*self._cut_short)
         else:
             self._end("completed", END_PACKET)
 
@@ -292,9 +320,10 @@ class Connection:
         if idle:
             self._fail(ErrorCode.SERVER_STOPPING)
 
-    def cut_short(self) -> None:
-        """The time to finish is over: recognise what is there, then end."""
-        self._cut_short = self._protocol.state is not State.FINISHING
+    def cut_short(self, code: ErrorCode, detail: str) -> None:
+        """The session's time is over: recognise what is there, then end."""
+        if self._cut_short is None and self._protocol.state is not State.FINISHING:
+            self._cut_short = (code, detail)
         if self._lease is not None:
             self._lease.finish()
 

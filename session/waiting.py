@@ -4,9 +4,21 @@ import contextlib
 import select
 import socket
 import time
-from typing import Callable, List, Optional, Sequence
+from typing import Callable, List, Optional, Sequence, TypeVar
+
+from typing_extensions import Protocol
 
 _WAKE_UP_BYTES = 4096  # as many wake-ups at once
+
+
+class Pollable(Protocol):
+    """A socket, or what stands for one."""
+
+    def fileno(self) -> int:
+        """Its descriptor."""
+
+
+_Pollable = TypeVar("_Pollable", bound=Pollable)
 
 
 class ClientLeft(Exception):
@@ -28,11 +40,11 @@ class Deadline:
         return max(0.0, self._end_s - time.monotonic())
 
 
-def wait_ready(sockets: Sequence[socket.socket], events: int, timeout_s: Optional[float]) -> List[socket.socket]:
+def wait_ready(sockets: Sequence[_Pollable], events: int, timeout_s: Optional[float]) -> List[_Pollable]:
     """Those of `sockets` on which `events` (or an error) happened within the time; any number of descriptors."""
     poller = select.poll()
     for sock in sockets:
-        poller.register(sock, events)
+        poller.register(sock.fileno(), events)
     ready = {fd for fd, _ in poller.poll(None if timeout_s is None else timeout_s * 1000)}
     return [sock for sock in sockets if sock.fileno() in ready]
 
@@ -40,7 +52,7 @@ def wait_ready(sockets: Sequence[socket.socket], events: int, timeout_s: Optiona
 class Waiter:
     """Lets a client's reader wait for something in the server, and notice when its client leaves meanwhile."""
 
-    def __init__(self, client: socket.socket) -> None:
+    def __init__(self, client: Pollable) -> None:
         self._client = client
         self._receiver, self._sender = socket.socketpair()
         self._receiver.setblocking(False)
@@ -60,7 +72,7 @@ class Waiter:
         while not condition():
             poller = select.poll()
             poller.register(self._receiver, select.POLLIN)
-            poller.register(self._client, select.POLLRDHUP)
+            poller.register(self._client.fileno(), select.POLLRDHUP)
             ready = poller.poll(None if deadline is None else deadline.remaining_s() * 1000)
             if not ready:
                 return condition()

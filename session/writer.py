@@ -6,6 +6,7 @@ import socket
 import threading
 from typing import Callable, Optional
 
+from session.tls import Stream
 from session.waiting import Deadline, TimedOut, wait_ready
 
 _HIGH_WATER_BYTES = 256 * 1024  # of packets a client has not read, from which on it is not listened to either
@@ -22,7 +23,7 @@ class PacketWriter:
         on_room: called, in that thread, when what was queued has been sent.
     """
 
-    def __init__(self, sock: socket.socket, timeout_s: float, name: str, on_room: Callable[[], None]) -> None:
+    def __init__(self, sock: Stream, timeout_s: float, name: str, on_room: Callable[[], None]) -> None:
         self._socket = sock
         self._on_room = on_room
         self._timeout_s = timeout_s

@@ -55,6 +55,13 @@ def test_the_defaults_are_those_of_the_specification() -> None:
             "engine_wait": 0,
             "max_connections": 256,
             "drain_timeout": 30,
+            "max_per_ip": 0,
+            "max_session": 0,
+            "max_speed": 0,
+            "allow": [],
+            "tls_cert": "",
+            "tls_key": "",
+            "tls_client_ca": "",
         },
         "model": {
             "size": "base",
@@ -188,6 +195,23 @@ def test_a_choice_of_numbers_is_met_by_those_numbers_alone(path: Path, content: 
         ("network: {engine_wait: -0.5}", "network.engine_wait: got -0.5; expected greater than or equal to 0"),
         ("network: {max_connections: 0}", "network.max_connections: got 0; expected greater than or equal to 1"),
         ("network: {drain_timeout: -1}", "network.drain_timeout: got -1; expected greater than or equal to 0"),
+        ("network: {max_per_ip: -1}", "network.max_per_ip: got -1; expected greater than or equal to 0"),
+        ("network: {max_session: -1}", "network.max_session: got -1; expected greater than or equal to 0"),
+        (
+            "network: {max_speed: 0.5}",
+            "network.max_speed: got 0.5; expected 0 (no limit) or at least 1: a microphone must keep up",
+        ),
+        (
+            "network: {allow: [10.0.0.1/8]}",
+            "network.allow: got ['10.0.0.1/8']; 10.0.0.1/8 has host bits set; "
+            "expected addresses and ranges such as 10.0.0.0/8 or fd00::/8",
+        ),
+        ("network: {allow: 10.0.0.0/8}", "network.allow: got '10.0.0.0/8'; expected a valid list"),
+        ("network: {tls_cert: /nowhere}", "network.tls_cert: got '/nowhere'; expected a file that exists"),
+        (
+            "network: {tls_client_ca: /proc/version}",
+            "network.tls_client_ca: got '/proc/version'; expected network.tls_cert beside it",
+        ),
         ("model: {channel: 0}", "model.channel: got 0; expected greater than or equal to 1"),
         ("model: {beam_size: 0}", "model.beam_size: got 0; expected greater than or equal to 1"),
         ("model: {hang_timeout: 0}", "model.hang_timeout: got 0; expected greater than 0"),

@@ -1,0 +1,38 @@
+"""A listening socket that outlives the server: systemd's socket activation (sd_listen_fds(3)).
+
+Errors:
+    ActivationError   what was handed over is no socket to listen on; the text is one line
+"""
+
+import os
+import socket
+from typing import Optional
+
+_FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
+
+
+class ActivationError(Exception):
+    """What was handed over cannot be used; the text is one line for who wrote the unit."""
+
+
+def take_listener() -> Optional[socket.socket]:
+    """The listening socket that this process was started with, None without one; no child inherits it.
+
+    Raises:
+        ActivationError: there are several, or it is none for TCP.
+    """
+    announced = {name: os.environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")}
+    if announced["LISTEN_PID"] != str(os.getpid()):  # meant for another process
+        return None
+    if announced["LISTEN_FDS"] != "1":
+        raise ActivationError(f"LISTEN_FDS: got {announced['LISTEN_FDS']} sockets; expected one ListenStream")
+    try:
+        listener = socket.socket(fileno=_FIRST_DESCRIPTOR)
+        listening = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise ActivationError(f"LISTEN_FDS: descriptor {_FIRST_DESCRIPTOR}: {error.strerror}") from error
+    if not listening or listener.family not in (socket.AF_INET, socket.AF_INET6):
+        raise ActivationError("LISTEN_FDS: expected a ListenStream with a port, and Accept=no")
+    listener.setblocking(False)
+    listener.set_inheritable(False)
+    return listener

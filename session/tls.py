@@ -1,0 +1,201 @@
+"""TLS between a client and the server, by the standard library's `ssl` and its defaults (TLS 1.2 and later).
+
+Errors:
+    TlsError    certificate, key or list of authorities cannot be used; the text is one line
+    TlsFailed   a client and the server do not agree on keys; the text says why
+"""
+
+import logging
+import os
+import select
+import socket
+import ssl
+import threading
+from typing import Optional, Tuple, Union
+
+from session.config import NetworkConfig
+from session.waiting import Deadline, wait_ready
+
+_log = logging.getLogger(__name__)
+
+
+class TlsError(Exception):
+    """Certificate, key or list of authorities cannot be used; the text is one line for who configured them."""
+
+
+class TlsFailed(Exception):
+    """No keys were agreed on with a client; the text says why."""
+
+
+class TlsSettings:
+    """What the server shows to clients, and asks of them; read again when the files change, as certificates expire.
+
+    Raises:
+        TlsError: a file cannot be used.
+    """
+
+    def __init__(self, network: NetworkConfig) -> None:
+        self._network = network
+        self._lock = threading.Lock()
+        self._seen = self._stamps()
+        self._context = _load(network)
+
+    def context(self) -> ssl.SSLContext:
+        """For a new connection; files that have become unusable leave the last good one."""
+        with self._lock:
+            stamps = self._stamps()
+            if stamps != self._seen:
+                self._seen = stamps
+                try:
+                    self._context = _load(self._network)
+                    _log.info("network.tls_cert: the new certificate is in use")
+                except TlsError as error:
+                    _log.error("%s; the certificate from before stays in use", error)
+            return self._context
+
+    def _stamps(self) -> Tuple[Optional[int], ...]:
+        return tuple(_changed_ns(path) for path in _files(self._network))
+
+
+def _files(network: NetworkConfig) -> Tuple[str, ...]:
+    return tuple(path for path in (network.tls_cert, network.tls_key, network.tls_client_ca) if path)
+
+
+def _changed_ns(path: str) -> Optional[int]:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return None
+
+
+def _load(network: NetworkConfig) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(network.tls_cert, network.tls_key or None, password=_no_password)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        where = f"network.tls_cert: {network.tls_cert}"
+        where += f" with network.tls_key: {network.tls_key}" if network.tls_key else ""
+        raise TlsError(f"{where}: {_reason(error)}; expected PEM, a certificate and its key") from error
+    if network.tls_client_ca:
+        context.verify_mode = ssl.CERT_REQUIRED
+        try:
+            context.load_verify_locations(network.tls_client_ca)
+        except (OSError, ValueError) as error:
+            where = f"network.tls_client_ca: {network.tls_client_ca}"
+            raise TlsError(f"{where}: {_reason(error)}; expected PEM certificates") from error
+    return context
+
+
+def _no_password() -> str:
+    raise ValueError("the key is encrypted, and a server has nobody to ask")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "not PEM").replace("_", " ").lower()
+    return getattr(error, "strerror", None) or str(error)
+
+
+class TlsSocket:
+    """The TLS side of a non-blocking socket, which one thread may read while another writes.
+
+    OpenSSL allows neither at once, so each call holds a lock; none blocks but the handshake.
+    """
+
+    def __init__(self, sock: socket.socket, settings: TlsSettings) -> None:
+        self._socket = sock
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._closing = False  # nothing more is sent, and nothing that comes matters
+
+    def handshake(self, deadline: Deadline) -> None:
+        """Agree on keys; before that nothing can be sent. Raises TlsFailed."""
+        try:
+            with self._lock:
+                context = self._settings.context()
+                self._socket = context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
+            while not self._shake_hands(deadline):
+                pass
+        except (OSError, ValueError) as error:
+            raise TlsFailed(_reason(error)) from error
+
+    def _shake_hands(self, deadline: Deadline) -> bool:
+        """One step; returns whether it was the last."""
+        assert isinstance(self._socket, ssl.SSLSocket)
+        try:
+            with self._lock:
+                self._socket.do_handshake()
+            return True
+        except ssl.SSLWantReadError:
+            wanted = select.POLLIN
+        except ssl.SSLWantWriteError:
+            wanted = select.POLLOUT
+        if not wait_ready([self], wanted, deadline.remaining_s()):
+            raise TlsFailed("the handshake was not completed in time")
+        return False
+
+    def fileno(self) -> int:
+        """For poll: what has been decrypted already is never left in here, so poll tells the truth."""
+        return self._socket.fileno()
+
+    def recv(self, size: int) -> bytes:
+        """About `size` bytes; raises BlockingIOError when there are none, OSError."""
+        with self._lock:
+            if self._closing or not isinstance(self._socket, ssl.SSLSocket):
+                return socket.socket.recv(self._socket, size)
+            return _read(self._socket, size)
+
+    def send(self, data: Union[bytes, memoryview]) -> int:
+        """Returns how much was taken; raises BlockingIOError when nothing can be, OSError."""
+        with self._lock:
+            if not isinstance(self._socket, ssl.SSLSocket):
+                raise ConnectionError("the TLS handshake is not done")
+            try:
+                return self._socket.send(data)
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                raise BlockingIOError from None
+
+    def shutdown(self, how: int) -> None:
+        """Say goodbye to the client, then as of a socket."""
+        with self._lock:
+            if not self._closing and isinstance(self._socket, ssl.SSLSocket):
+                self._closing = True
+                _say_goodbye(self._socket)
+            socket.socket.shutdown(self._socket, how)
+
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        """As of a socket."""
+        self._socket.setsockopt(level, option, value)
+
+    def close(self) -> None:
+        """As of a socket."""
+        self._socket.close()
+
+
+def _read(secured: ssl.SSLSocket, size: int) -> bytes:
+    """Until nothing more has come, or about `size` bytes: never a part of what has been decrypted."""
+    received = bytearray()
+    try:
+        while len(received) < size or secured.pending():
+            data = secured.recv(max(size - len(received), secured.pending()))
+            if not data:
+                break
+            received += data
+    except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        if not received:
+            raise BlockingIOError from None
+    except OSError:
+        if not received:  # else the next call raises it again
+            raise
+    return bytes(received)
+
+
+def _say_goodbye(secured: ssl.SSLSocket) -> None:
+    """Send close_notify; the client's is not waited for."""
+    try:
+        secured.unwrap()
+    except (OSError, ValueError):  # the client's is still to come, or the handshake was not done, or it is gone
+        return
+
+
+Stream = Union[socket.socket, TlsSocket]

@@ -1,0 +1,139 @@
+"""A listening socket that outlives the server: a restart refuses nobody and tears no session."""
+
+import os
+import socket
+import threading
+from typing import Any, Dict, Iterator, List
+
+import pytest
+
+from demo.server import ServerProcess
+from tests.wire import END, Wire, error_code, results, session_bytes, user_packet
+from util import MAGIC
+
+SETTINGS: Dict[str, Dict[str, Any]] = {"model": {"language": "en", "channel": 3}, "network": {"engine_wait": 60}}
+CLIENTS = 4
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as sock:
+        yield sock
+
+
+class Crowd:
+    """Clients that begin one session after the other, until they are told to stop; each ends in one of `outcomes`."""
+
+    def __init__(self, port: int, phrase: bytes) -> None:
+        self._port = port
+        self._phrase = phrase
+        self._stopping = threading.Event()
+        self.changed = threading.Condition()
+        self.outcomes: Dict[str, int] = {}
+        self._threads = [threading.Thread(target=self._talk, daemon=True) for _ in range(CLIENTS)]
+        for thread in self._threads:
+            thread.start()
+
+    def _talk(self) -> None:
+        while not self._stopping.is_set():
+            outcome = self._session()
+            with self.changed:
+                self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+                self.changed.notify_all()
+
+    def _session(self) -> str:
+        try:
+            with Wire(self._port) as wire:
+                wire.send(session_bytes(self._phrase))
+                packets = wire.read_all()
+        except OSError as error:
+            return f"refused: {error}"
+        if not packets or packets[-1] != END:
+            return "torn"
+        texts = results(packets)
+        return "right" if len(texts) == 1 and "better" in texts[0].lower() else f"wrong: {packets}"
+
+    def wait_for(self, sessions: int) -> None:
+        """So many more."""
+        with self.changed:
+            before = sum(self.outcomes.values())
+            assert self.changed.wait_for(lambda: sum(self.outcomes.values()) >= before + sessions, 120)
+
+    def stop(self) -> Dict[str, int]:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+        return self.outcomes
+
+
+def test_a_restart_under_load_refuses_nobody_and_tears_no_session(listener: socket.socket, phrase: bytes) -> None:
+    """Defends: `Server.stop` leaves the queue of an inherited socket to the successor, and lets who is in ask."""
+    port = listener.getsockname()[1]
+    crowd = Crowd(port, phrase)  # before there is a server: the socket takes them
+    statuses: List[int] = []
+    for _ in range(3):
+        with ServerProcess(SETTINGS, listener=listener) as server:
+            crowd.wait_for(2 * CLIENTS)
+            statuses.append(server.stop())
+    with ServerProcess(SETTINGS, listener=listener):
+        outcomes = crowd.stop()
+    assert statuses == [0, 0, 0]
+    assert set(outcomes) == {"right"}, outcomes
+
+
+def test_a_client_that_connected_just_before_the_stop_is_still_served(listener: socket.socket, phrase: bytes) -> None:
+    """Defends: the time for a late request."""
+    with ServerProcess(SETTINGS, listener=listener) as server, Wire(listener.getsockname()[1]) as wire:
+        wire.send(MAGIC)
+        with Wire(listener.getsockname()[1]) as other:  # when this is answered, the first is accepted
+            other.send(MAGIC + b"%c0000")
+            other.read_all()
+        server.process.terminate()
+        server.wait_for_line("stopping: ")
+        wire.send(session_bytes(phrase)[len(MAGIC) :])
+        packets = wire.read_all()
+        assert "better" in results(packets)[0].lower()
+        assert packets[-1] == END
+        assert server.wait() == 0
+
+
+def test_a_client_that_says_nothing_does_not_hold_up_a_restart(listener: socket.socket) -> None:
+    with ServerProcess(SETTINGS, listener=listener) as server, Wire(listener.getsockname()[1]) as wire:
+        wire.send(MAGIC)
+        with Wire(listener.getsockname()[1]) as other:
+            other.send(MAGIC + b"%c0000")
+            other.read_all()
+        server.process.terminate()
+        assert error_code(wire.read_all()) == "SERVER_STOPPING"
+        assert server.wait() == 0
+
+
+def test_the_socket_is_not_inherited_by_engines(listener: socket.socket) -> None:
+    """Or it would stay open when server and service manager have let go of it."""
+    port = listener.getsockname()[1]
+    with ServerProcess(SETTINGS, listener=listener) as server:
+        listener.close()
+        server.process.terminate()
+        assert server.wait() == 0
+    with pytest.raises(ConnectionRefusedError):
+        Wire(port)
+
+
+def test_a_socket_that_does_not_listen_is_named() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wrong:
+        wrong.bind(("127.0.0.1", 0))
+        server = ServerProcess({}, listener=wrong)
+        try:
+            assert server.wait() == 1
+            (line,) = [line for line in server.lines if "CRITICAL" in line]
+            assert "LISTEN_FDS: expected a ListenStream" in line
+        finally:
+            server.close()
+
+
+def test_a_socket_meant_for_another_process_is_left_alone() -> None:
+    """The variables of a service manager can be inherited by mistake."""
+
+    with ServerProcess({}, {**os.environ, "LISTEN_FDS": "1", "LISTEN_PID": "1"}) as server, Wire(server.port) as wire:
+        wire.send(MAGIC + user_packet())
+        assert wire.read() is not None
