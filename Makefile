@@ -1,6 +1,8 @@
 # make demo     install, stream a real recording to a server, show the results
 # make test     install, run every test; SPEECH_DIR=folder adds accuracy on recordings with transcripts
 # make check    install, lint and type-check
+# make soak     install, run the chaos of tests/chaos for MINUTES (20), print what happened
+# make fuzz     install, fuzz what reads bytes from the network for SECONDS (300)
 # make bench    install, compare recognisers over SPEECH_DIR, print a table and draw it (EVERY=3: only print, over one
 #               recording of three)
 # make bench-load  install, measure the latency of a server under 1 to 24 clients over SPEECH_DIR, beside one that pushes
@@ -11,10 +13,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 BENCH := $(if $(EVERY),--every $(EVERY),--svg docs/benchmarks-recognizers.svg)
 SECONDS_EACH ?= 60
+MINUTES ?= 20
+SECONDS ?= 300
 LOAD := $(BIN)/python -m bench.load --seconds $(SECONDS_EACH)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test check bench bench-load serve clean
+.PHONY: demo test check soak fuzz bench bench-load serve clean
 
 demo: .venv/.speech
 	$(BIN)/python -m demo
@@ -26,6 +30,12 @@ check: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+soak: .venv/.dev .venv/.speech
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES)
+
+fuzz: .venv/.dev .venv/.fuzz
+	$(BIN)/python -m tests.fuzz.fuzz_protocol .fuzz -max_total_time=$(SECONDS) -max_len=70000 -print_final_stats=1
 
 bench: .venv/.dev .venv-bench/.installed
 	$(BIN)/python -m bench.recognizers --bench-python .venv-bench/bin/python $(BENCH)
@@ -39,7 +49,7 @@ serve: .venv/.server
 	$(BIN)/python tcp_server.py
 
 clean:
-	rm -rf .venv .venv-bench test.pcm
+	rm -rf .venv .venv-bench .fuzz test.pcm
 
 .venv/.server: requirements.txt
 	$(PYTHON) -m venv .venv
@@ -48,6 +58,10 @@ clean:
 
 .venv/.dev: requirements-dev.txt .venv/.server
 	$(PIP) -r requirements-dev.txt
+	touch $@
+
+.venv/.fuzz: requirements-fuzz.txt .venv/.server
+	$(PIP) -r requirements-fuzz.txt
 	touch $@
 
 .venv-bench/.installed: bench/requirements.txt

@@ -3,15 +3,15 @@
 import os
 import signal
 import time
-from typing import Iterator, List
+from typing import Iterator
 
 import psutil
 import pytest
 
 from demo.server import ServerProcess
 from tcp_client import ServerError, StreamingClient
-from tests.wire import END, FINISH, STATUS, Wire, audio_packets, error_code, results
-from util import MAGIC
+from tests.engines import engine_pids, statuses, wait_until_all_sleep
+from tests.wire import END, FINISH, Wire, audio_packets, error_code, results
 
 HANG_TIMEOUT_S = 6
 
@@ -21,28 +21,6 @@ def pair() -> Iterator[ServerProcess]:
     """A server with two engines."""
     with ServerProcess({"model": {"language": "en", "channel": 2, "hang_timeout": HANG_TIMEOUT_S}}) as process:
         yield process
-
-
-def engine_pids(server: ServerProcess) -> List[int]:
-    """The engines' processes, oldest first: they are what the fork server has forked."""
-    children = psutil.Process(server.process.pid).children()
-    engines = [engine for child in children for engine in child.children()]
-    return [engine.pid for engine in sorted(engines, key=lambda engine: engine.create_time())]
-
-
-def statuses(server: ServerProcess) -> List[bytes]:
-    with Wire(server.port) as wire:
-        wire.send(MAGIC + STATUS)
-        *packets, end = wire.read_all()
-    assert end == END
-    return [packet.data for packet in packets]
-
-
-def wait_until_all_sleep(server: ServerProcess) -> None:
-    """Ask until both engines are free; each question costs the server a connection, so they are asked in turn."""
-    end_s = time.monotonic() + 60
-    while statuses(server) != [b"engine 0: sleeping", b"engine 1: sleeping"]:
-        assert time.monotonic() < end_s, statuses(server)
 
 
 def test_an_engine_that_is_killed_fails_its_client_alone_and_is_back(pair: ServerProcess, phrase: bytes) -> None:

@@ -2,12 +2,13 @@
 
 import contextlib
 import socket
-from typing import Callable, Iterator
+from typing import Iterator
 
 import pytest
 
 from demo.server import ServerProcess
 from tcp_client import ServerError, StreamingClient
+from tests.leaving import LEAVINGS, Leaving
 from tests.wire import BEGIN, END, FINISH, STATUS, Wire, audio_packets, error_code, results, user_packet
 from util import MAGIC, Header, Packet
 
@@ -83,48 +84,10 @@ def test_an_error_reaches_a_client_that_is_still_sending(server: ServerProcess) 
 # --- clients that go away
 
 
-def leave_before_speaking(wire: Wire, speech: bytes) -> None:
-    wire.send(MAGIC[:10])
-
-
-def leave_after_the_opening(wire: Wire, speech: bytes) -> None:
-    wire.send(MAGIC)
-
-
-def leave_between_user_and_begin(wire: Wire, speech: bytes) -> None:
-    wire.send(MAGIC + user_packet())
-    assert wire.read() is not None
-
-
-def leave_in_mid_packet(wire: Wire, speech: bytes) -> None:
-    wire.start()
-    wire.send(b"%s03C0" + bytes(100))
-
-
-def leave_in_mid_speech(wire: Wire, speech: bytes) -> None:
-    wire.start()
-    wire.send(audio_packets(speech))
-
-
-def leave_while_results_are_computed(wire: Wire, speech: bytes) -> None:
-    wire.start()
-    wire.send(audio_packets(speech) + FINISH)
-
-
 @pytest.mark.parametrize("reset", [False, True], ids=["closing", "reset"])
-@pytest.mark.parametrize(
-    "leave",
-    [
-        leave_before_speaking,
-        leave_after_the_opening,
-        leave_between_user_and_begin,
-        leave_in_mid_packet,
-        leave_in_mid_speech,
-        leave_while_results_are_computed,
-    ],
-)
+@pytest.mark.parametrize("leave", LEAVINGS)
 def test_a_client_that_leaves_frees_its_engine_and_leaves_nothing_to_the_next(
-    server: ServerProcess, speech: bytes, leave: Callable[[Wire, bytes], None], reset: bool
+    server: ServerProcess, speech: bytes, leave: Leaving, reset: bool
 ) -> None:
     with Wire(server.port) as wire:
         leave(wire, speech)

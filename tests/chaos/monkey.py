@@ -1,0 +1,67 @@
+"""Kills and freezes engines, and now and then what they are forked from."""
+
+import contextlib
+import os
+import random
+import signal
+import threading
+from collections import Counter
+from typing import Counter as CounterType
+from typing import List
+
+import psutil
+
+from demo.server import ServerProcess
+from tests.engines import engine_pids
+
+PAUSE_S = (1.0, 6.0)
+FREEZE_S = 1.0  # that an engine survives; a longer one is for the watchdog to end
+
+
+class Monkey:
+    """Does harm in a thread of its own; `deeds` counts it."""
+
+    def __init__(self, server: ServerProcess, hang_timeout_s: float, seed: int) -> None:
+        self._server = server
+        self._hang_timeout_s = hang_timeout_s
+        self._chance = random.Random(seed)
+        self._stopping = threading.Event()
+        self.deeds: CounterType[str] = Counter()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """No more harm; whatever is frozen goes on."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._chance.uniform(*PAUSE_S)):
+            with contextlib.suppress(psutil.Error, ProcessLookupError):  # it has just died
+                self._strike(engine_pids(self._server))
+
+    def _strike(self, engines: List[int]) -> None:
+        if not engines:
+            return
+        deed = self._chance.choices(
+            ["kill", "kill all", "freeze", "freeze for good", "kill the fork server"], [40, 5, 30, 20, 5]
+        )[0]
+        victim = self._chance.choice(engines)
+        if deed == "kill":
+            os.kill(victim, signal.SIGKILL)
+        elif deed == "kill all":
+            for pid in engines:
+                os.kill(pid, signal.SIGKILL)
+        elif deed == "freeze":
+            self._freeze(victim, FREEZE_S)
+        elif deed == "freeze for good":
+            self._freeze(victim, 1.5 * self._hang_timeout_s)
+        else:
+            os.kill(psutil.Process(victim).ppid(), signal.SIGKILL)
+        self.deeds[deed] += 1
+
+    def _freeze(self, pid: int, seconds: float) -> None:
+        os.kill(pid, signal.SIGSTOP)
+        self._stopping.wait(seconds)
+        with contextlib.suppress(ProcessLookupError):  # the watchdog ended it
+            os.kill(pid, signal.SIGCONT)

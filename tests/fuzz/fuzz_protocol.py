@@ -1,0 +1,114 @@
+"""`python -m tests.fuzz.fuzz_protocol FOLDER [options of libFuzzer]`: parser, protocol and client's reading.
+
+The inputs that reach something new are kept in FOLDER; without any there, it begins with whole sessions.
+"""
+
+import sys
+from pathlib import Path
+from typing import List, Tuple
+
+import atheris
+
+with atheris.instrument_imports(include=["util"]):
+    from util import (
+        MAGIC,
+        MAX_DATA_BYTES,
+        PREFIX_BYTES,
+        SERVER_HEADERS,
+        AudioReceived,
+        EngineRequested,
+        Event,
+        Header,
+        Packet,
+        PacketParser,
+        ProtocolError,
+        ServerProtocol,
+        encode_packet,
+        encode_text,
+        error_packet,
+        loggable,
+        parse_result,
+        result_packet,
+    )
+
+from util import END_PACKET, ErrorCode, status_packet, welcome_packet
+
+Outcome = Tuple[List[Event], bytes, bool]
+
+
+def serve(pieces: List[bytes]) -> Outcome:
+    """What the server makes of a stream: events but audio, the audio, whether it is illegal."""
+    protocol = ServerProtocol()
+    events: List[Event] = []
+    audio = b""
+    try:
+        for piece in pieces:
+            protocol.receive(piece)
+            while new := protocol.events():
+                for event in new:
+                    if isinstance(event, AudioReceived):
+                        audio += event.pcm
+                        continue
+                    events.append(event)
+                    if isinstance(event, EngineRequested):
+                        protocol.grant_engine()
+                        assert loggable(event.user).isprintable()
+            assert len(protocol._parser._buffer) <= PREFIX_BYTES + MAX_DATA_BYTES + len(piece)
+    except ProtocolError:
+        return events, audio, True
+    return events, audio, False
+
+
+def read(pieces: List[bytes]) -> Tuple[List[Packet], bool]:
+    """What a client makes of a stream."""
+    parser = PacketParser(SERVER_HEADERS)
+    packets: List[Packet] = []
+    try:
+        for piece in pieces:
+            parser.feed(piece)
+            while (packet := parser.next_packet()) is not None:
+                packets.append(packet)
+                if packet.header is Header.RESULT:
+                    parse_result(packet.data)
+    except ProtocolError:
+        return packets, True
+    return packets, False
+
+
+def cut(data: bytes, sizes: bytes) -> List[bytes]:
+    """`data` in pieces of the sizes that the bytes give, over and over."""
+    pieces, offset, index = [], 0, 0
+    while offset < len(data):
+        size = 1 + (sizes[index % len(sizes)] if sizes else len(data))
+        pieces.append(data[offset : offset + size])
+        offset += size
+        index += 1
+    return pieces
+
+
+def check(data: bytes) -> None:
+    """Whatever comes, in whatever pieces: the same is understood, and nothing but ProtocolError is raised."""
+    sizes, stream = data[1 : 1 + data[0] % 8] if data else b"", data[8:]
+    for opening in (b"", MAGIC):
+        whole, pieces = serve([opening + stream]), serve(cut(opening + stream, sizes))
+        assert whole == pieces, (whole, pieces)
+    whole_packets, packets = read([stream]), read(cut(stream, sizes))
+    assert whole_packets == packets, (whole_packets, packets)
+
+
+def write_seeds(folder: Path) -> None:
+    """Whole sessions of either side."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        return
+    client = encode_text(Header.USER, "kiosk-7") + b"%b0000" + encode_packet(Header.AUDIO, bytes(64)) + b"%c0000%f0000"
+    server = welcome_packet("engine 0 is yours") + status_packet(0, "running") + result_packet(1.2, 3.4, "안녕하세요")
+    server += error_packet(ErrorCode.TIMEOUT, "nothing was received") + END_PACKET
+    for number, stream in enumerate((client, MAGIC + client, server, b"%c0000", b"%s00ff")):
+        (folder / f"seed-{number}").write_bytes(b"\x03\x00\x05\x40\x00\x00\x00\x00" + stream)
+
+
+if __name__ == "__main__":
+    write_seeds(Path(sys.argv[1]))
+    atheris.Setup(sys.argv, check)
+    atheris.Fuzz()
