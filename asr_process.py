@@ -14,6 +14,7 @@ owns audio and endpointing. An engine is idle again when *it* has said that a se
 
 import contextlib
 import logging
+import signal
 import threading
 import time
 from collections import deque
@@ -36,7 +37,12 @@ _JOIN_S = 5.0
 
 def _run_engine(*args: Any) -> None:
     """Where the engine process begins."""
-    from engine.worker import engine_main  # noqa: PLC0415 - the server process does not load torch
+    try:
+        from engine.worker import engine_main  # noqa: PLC0415 - the server process does not load torch
+    except Exception as error:  # a library that is missing, or for which there is no memory
+        reason = f"an engine cannot load what it needs ({error}); is requirements.txt installed, is there memory?"
+        args[-1].put(StartFailed(reason))
+        return
 
     engine_main(*args)
 
@@ -100,12 +106,14 @@ class ASRProcess:
         exit_code = self._process.exitcode
         self._commands._writer.close()
         self._answers._reader.close()
+        if exit_code == -signal.SIGKILL:
+            return "it was killed, as the system does when memory runs out"
         return f"it was ended by signal {-exit_code}" if exit_code and exit_code < 0 else f"exit status {exit_code}"
 
 
 _BACKOFF_FIRST_S = 0.5
 _BACKOFF_LIMIT_S = 30.0
-_STABLE_S = 10.0  # an engine that lived longer than this is not in a crash loop
+_STABLE_S = 10.0  # an engine that lived longer than this, or has served a session, was not in a crash loop
 _FAILED_STARTS_LIMIT = 5
 _OVERSLEPT_S = 1.0
 
@@ -239,7 +247,8 @@ class EnginePool:
             if failed_starts == _FAILED_STARTS_LIMIT or (death.explained and not self._has_been_ready()):
                 self._on_fatal(death.reason)
                 return
-            deaths_in_a_row = deaths_in_a_row + 1 if time.monotonic() - started_s < _STABLE_S else 1
+            worked = death.served or time.monotonic() - started_s >= _STABLE_S
+            deaths_in_a_row = 1 if worked else deaths_in_a_row + 1
             _log.error("engine %d: %s; it is started again", engine.index, death.reason)
             self._back_off(deaths_in_a_row)
 
@@ -261,6 +270,8 @@ class EnginePool:
                 death = death._replace(explained=True, reason=answer.reason)
             elif isinstance(answer, Ready):
                 death = death._replace(was_ready=True)
+            elif isinstance(answer, Closed):
+                death = death._replace(served=True)
             self._handle(engine, answer)
         ending = process.close()
         if not death.explained:
@@ -385,5 +396,6 @@ class _Death(NamedTuple):
     """How a process ended."""
 
     was_ready: bool = False
+    served: bool = False  # at least one session from beginning to end
     explained: bool = False  # the process itself said why it cannot start
     reason: str = ""

@@ -12,7 +12,8 @@ fork_server.py  the process that engines are forked from
 
 in an engine:
 tether.py       what ties the process that it was forked from to the server
-template.py     what it was forked with: the model
+preload.py      what that process imports
+template.py     what an engine was forked with: the model
 heap.py         how it uses the C library's heap, so that pages stay shared
 board.py        what the other engines do
 listener.py     commands → utterances

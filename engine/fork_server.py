@@ -1,7 +1,7 @@
 """The process that engines are forked from, seen from the server.
 
-It loads torch and the model once (`template.py`); an engine is a fork of it, ready in milliseconds, whose pages are
-shared until it writes to them. Nothing that breaks across a fork, threads or CUDA, is started in it.
+It loads torch and the model once (`preload.py`, `template.py`); an engine is a fork of it, ready in milliseconds, whose
+pages are shared until it writes to them. Nothing that breaks across a fork, threads or CUDA, is started in it.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ def start(model: ModelConfig) -> None:
         os.environ.setdefault(name, value)
     os.environ[SERVER_VARIABLE] = str(os.getpid())
     os.environ[MODEL_VARIABLE] = model.model_dump_json()
-    CONTEXT.set_forkserver_preload(["engine.tether", "engine.template"])
+    CONTEXT.set_forkserver_preload(["engine.tether", "engine.preload"])
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         multiprocessing.forkserver.ensure_running()

@@ -13,6 +13,7 @@ from engine import heap
 from engine.config import ModelConfig
 from engine.fork_server import MODEL_VARIABLE
 from recognizer import RecognizerError
+from recognizer.memory import is_out_of_memory
 from recognizer.recognizer import Recognizer, RecognizerSettings, resolve_device
 
 
@@ -56,8 +57,16 @@ def _settings(model: ModelConfig) -> RecognizerSettings:
 
 
 def _load(settings: RecognizerSettings) -> Recognizer:
-    recognizer = Recognizer(settings, threads=1)
-    recognizer.warm_up()
+    try:
+        recognizer = Recognizer(settings, threads=1)
+        recognizer.warm_up()
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise RecognizerError(
+            f"model.size: there is no memory for {settings.size}, on this machine or within this process's limits; "
+            f"take a smaller model.size or fewer engines (model.channel), or give it more memory"
+        ) from error
     return recognizer
 
 

@@ -16,6 +16,7 @@ from engine.messages import Logged, Ready, Recognized, StartFailed, Working
 from engine.segmenter import Utterance
 from recognizer import RecognizerError
 from recognizer.audio import to_samples
+from recognizer.memory import is_out_of_memory
 from recognizer.recognizer import Cancelled, Recognition, Recognizer
 
 _log = logging.getLogger(__name__)
@@ -183,6 +184,9 @@ def engine_main(  # noqa: PLR0913, PLR0917 - a process has no other way to be to
         if retells:
             template.retell()
         worker.run()
-    except Exception:
-        _log.exception("the engine fails")
+    except Exception as error:
+        if is_out_of_memory(error):
+            _log.error("there is no memory left for a recognition: the engine ends")
+        else:
+            _log.exception("the engine fails")
         os._exit(1)

@@ -11,6 +11,7 @@
     precision.py     float32, bfloat16, int8: which, and how
     int8.py          matrices in int8
     speech.py        a second look at a segment by Silero VAD
+    memory.py        telling a machine without memory from a fault
 
 Import the modules themselves: this package imports none of them, so that a process which
 needs only the names does not load torch.

@@ -20,6 +20,7 @@ import whisper
 from recognizer import RecognizerError
 from recognizer.catalog import MODEL_NAMES
 from recognizer.checkpoints import Checkpoint, CheckpointError, parse_ctranslate2, read_checkpoint, write_openai
+from recognizer.memory import is_out_of_memory
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def cache_folder() -> Path:
 
 
 def load_weights(size: str) -> whisper.Whisper:
-    """Load `model.size` (one of MODEL_NAMES, or a path) in float32 on the CPU; raises WeightsError."""
+    """Load `model.size` (one of MODEL_NAMES, or a path) in float32 on the CPU; raises WeightsError, MemoryError."""
     if size in MODEL_NAMES:
         return _load_by_name(size)
     path = Path(size).expanduser()
@@ -72,6 +73,8 @@ def load_weights(size: str) -> whisper.Whisper:
         return _build(read_checkpoint(path))
     except CheckpointError as error:
         raise WeightsError(f"model.size: cannot load {path}: {error}") from error
+    except MemoryError as error:  # sizes that a hostile file claims, or a machine that is too small
+        raise WeightsError(f"model.size: cannot load {path}: there is not enough memory") from error
 
 
 def _build(checkpoint: Checkpoint) -> whisper.Whisper:
@@ -80,8 +83,15 @@ def _build(checkpoint: Checkpoint) -> whisper.Whisper:
         model = whisper.Whisper(whisper.ModelDimensions(**checkpoint.dims))
         model.load_state_dict(checkpoint.state_dict)
     except Exception as error:  # sizes that are none raise what they like
+        _raise_if_out_of_memory(error)
         raise CheckpointError(f"its weights are not those of a Whisper model ({_first_line(error)})") from error
     return model
+
+
+def _raise_if_out_of_memory(error: Exception) -> None:
+    """A machine without memory does not make the weights bad."""
+    if is_out_of_memory(error):
+        raise MemoryError(str(error)) from error
 
 
 def _first_line(error: BaseException) -> str:
@@ -119,6 +129,7 @@ def _try_openai(name: str, tried: List[str], failure: str) -> Optional[whisper.W
     try:
         return whisper.load_model(name, device="cpu", download_root=str(cache_folder()))
     except Exception as error:  # no network, no room, a wrong checksum, a publisher that speaks something else
+        _raise_if_out_of_memory(error)
         tried.append(f"{failure} ({_first_line(error)})")
         return None
     finally:
@@ -153,6 +164,7 @@ def _try_packages(name: str, tried: List[str]) -> Optional[whisper.Whisper]:
         try:
             return _load_package(package)
         except Exception as error:  # a package may carry anything
+            _raise_if_out_of_memory(error)
             tried.append(f"the packages {', '.join(p for p, _ in package.parts)} do not help ({_first_line(error)})")
     return None
 
@@ -163,6 +175,7 @@ def _load_package(package: WeightPackage) -> whisper.Whisper:
         try:
             return _build(read_checkpoint(converted))
         except CheckpointError as error:
+            _raise_if_out_of_memory(error)
             _log.warning("%s is damaged and made anew: %s", converted, error)
     checkpoint = _read_package(package)
     try:
