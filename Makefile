@@ -1,7 +1,7 @@
 # make demo     install, stream a real recording to a server, show the results
 # make test     install, run every test; SPEECH_DIR=folder adds accuracy on recordings with transcripts
 # make check    install, lint and type-check
-# make soak     install, run the chaos of tests/chaos for MINUTES (20), print what happened
+# make soak     install, run the chaos of tests/chaos for MINUTES (20), then CONNECTIONS (100000) hostile ones, print both
 # make fuzz     install, fuzz what reads bytes from the network for SECONDS (300)
 # make bench    install, compare recognisers over SPEECH_DIR, print a table and draw it (EVERY=3: only print, over one
 #               recording of three)
@@ -14,6 +14,7 @@ BIN := .venv/bin
 BENCH := $(if $(EVERY),--every $(EVERY),--svg docs/benchmarks-recognizers.svg)
 SECONDS_EACH ?= 60
 MINUTES ?= 20
+CONNECTIONS ?= 100000
 SECONDS ?= 300
 LOAD := $(BIN)/python -m bench.load --seconds $(SECONDS_EACH)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
@@ -32,7 +33,7 @@ check: .venv/.dev
 	$(BIN)/mypy
 
 soak: .venv/.dev .venv/.speech
-	$(BIN)/python -m tests.chaos --minutes $(MINUTES)
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --connections $(CONNECTIONS)
 
 fuzz: .venv/.dev .venv/.fuzz
 	$(BIN)/python -m tests.fuzz.fuzz_protocol .fuzz -max_total_time=$(SECONDS) -max_len=70000 -print_final_stats=1

@@ -243,7 +243,10 @@ class EnginePool:
                 self._bury(engine, death.reason)
             if self._stopping:
                 return
-            failed_starts = 0 if death.was_ready else failed_starts + 1
+            if death.was_ready:
+                failed_starts = 0
+            elif not (death.short_of_room and self._has_been_ready()):  # room comes back when clients leave
+                failed_starts += 1
             if failed_starts == _FAILED_STARTS_LIMIT or (death.explained and not self._has_been_ready()):
                 self._on_fatal(death.reason)
                 return
@@ -260,7 +263,7 @@ class EnginePool:
             process = ASRProcess(engine.index, self._config, self._board, self._log_level, retells)
             process.start()
         except (OSError, EOFError) as error:  # EOFError: the fork server died meanwhile
-            return death._replace(reason=f"its process cannot be started ({error})")
+            return death._replace(short_of_room=True, reason=f"its process cannot be started ({error})")
         with self._lock:
             engine.process = process
             if self._stopping:
@@ -396,6 +399,7 @@ class _Death(NamedTuple):
     """How a process ended."""
 
     was_ready: bool = False
+    short_of_room: bool = False  # the machine had no process, descriptor or memory for it
     served: bool = False  # at least one session from beginning to end
     explained: bool = False  # the process itself said why it cannot start
     reason: str = ""

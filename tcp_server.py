@@ -10,6 +10,7 @@ import enum
 import logging
 import os
 import queue
+import resource
 import select
 import signal
 import socket
@@ -36,6 +37,10 @@ _log = logging.getLogger(__name__)
 _ACCEPT_RETRY_S = 1.0
 _REFUSALS_INTERVAL_S = 60.0  # between two lines about clients that are sent away for the same reason
 _LATE_REQUEST_S = 2.0  # for who has connected just before a stop, where a successor takes over
+
+# Of a client: its socket, two to wake its reader, its recording. Of an engine: both its queues, while one replaces it.
+_DESCRIPTORS_EACH = 4
+_DESCRIPTORS_OWN = 64
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -245,6 +250,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 
 def _run(config: ServerConfig) -> int:
+    _make_room(config)
     events = _Events()
     pool = EnginePool(config, config.logging.level, lambda: events.put(_Event.READY), events.put)
     try:
@@ -259,6 +265,21 @@ def _run(config: ServerConfig) -> int:
         return _serve(config, server, events)
     finally:
         pool.stop()
+
+
+def _make_room(config: ServerConfig) -> None:
+    """Let this process open as many descriptors as its clients and engines may need, if it may."""
+    needed = _DESCRIPTORS_EACH * (config.network.max_connections + config.model.channel) + _DESCRIPTORS_OWN
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(needed, hard), hard))
+    if hard < needed:
+        _log.warning(
+            "network.max_connections: %d may need %d descriptors, %d may be opened; lower it, or raise ulimit -n",
+            config.network.max_connections,
+            needed,
+            hard,
+        )
 
 
 def _serve(config: ServerConfig, server: Server, events: _Events) -> int:

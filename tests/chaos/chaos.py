@@ -7,8 +7,9 @@ import psutil
 
 from demo.server import ServerProcess
 from tests.chaos.crowd import Clip, Crowd
+from tests.chaos.footprint import Footprint, footprint
 from tests.chaos.monkey import Monkey
-from tests.engines import engine_pids, relatives, wait_until_all_sleep
+from tests.engines import relatives, wait_until_all_sleep
 from tests.wire import END, Wire, results, session_bytes
 
 ENGINES = 3
@@ -19,15 +20,6 @@ SETTINGS: Dict[str, Dict[str, Any]] = {
     "network": {"engine_wait": 15, "socket_timeout": 10, "max_connections": 64},
     "logging": {"save_pcm": True},
 }
-
-
-class Footprint(NamedTuple):
-    """What a server holds when nobody is there; `memory_mb` of its own process."""
-
-    engines: int
-    threads: int
-    descriptors: int
-    memory_mb: float
 
 
 class Report(NamedTuple):
@@ -55,21 +47,6 @@ class Report(NamedTuple):
 
 def _listed(counts: Dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
-
-
-def footprint(server: ServerProcess, at_most_threads: int) -> Footprint:
-    """Of a server whose engines all sleep, once the last connections are closed."""
-    process = psutil.Process(server.process.pid)
-    end_s = time.monotonic() + 30
-    while _connected(process) or process.num_threads() > at_most_threads:
-        if time.monotonic() > end_s:
-            break  # the figures will show it
-    engines = len(engine_pids(server))
-    return Footprint(engines, process.num_threads(), process.num_fds(), process.memory_info().rss / 1e6)
-
-
-def _connected(process: psutil.Process) -> bool:
-    return any(connection.status != psutil.CONN_LISTEN for connection in process.net_connections("tcp"))
 
 
 def run(duration_s: float, seed: int, speech: bytes) -> Report:

@@ -6,8 +6,9 @@ import threading
 import time
 from collections import Counter
 from typing import Counter as CounterType
-from typing import Dict, List, NamedTuple
+from typing import List, NamedTuple
 
+from tests.chaos.rubbish import rubbish
 from tests.leaving import LEAVINGS
 from tests.wire import BEGIN, END, FINISH, STATUS, Wire, audio_packets, results, user_packet
 from util import MAGIC, ErrorCode, Header, Packet
@@ -94,7 +95,7 @@ class Crowd:
         with Wire(self._port) as wire:
             wire.socket.settimeout(2)
             with contextlib.suppress(OSError):
-                for piece in _rubbish(chance, chance.choice(self._clips)):
+                for piece in rubbish(chance, chance.choice(self._clips).pcm):
                     wire.send(piece)
                     time.sleep(chance.choice([0, 0, 0, 0.05]))
                 wire.socket.recv(65536)
@@ -128,23 +129,3 @@ def _judge(packets: List[Packet], clip: Clip) -> str:
     if heard != clip.results[: len(heard)]:
         return f"wrong: {heard} before {errors}, of {clip.results}"
     return f"told {errors[0]}" if errors[0].partition(":")[0] in TOLD else f"wrong: {errors}"
-
-
-def _rubbish(chance: random.Random, clip: Clip) -> List[bytes]:
-    session = bytearray(MAGIC + user_packet("stranger") + BEGIN + audio_packets(clip.pcm[:64000]) + FINISH)
-    for _ in range(chance.randint(1, 20)):
-        session[chance.randrange(len(session))] = chance.randrange(256)
-    kinds: Dict[str, bytes] = {
-        "nothing": b"",
-        "noise": chance.randbytes(chance.choice([1, 100, 100_000])),
-        "opening, then noise": MAGIC + chance.randbytes(chance.choice([1, 100, 100_000])),
-        "a browser": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + chance.randbytes(500),
-        "a session with wrong bytes": bytes(session),
-        "the beginning of a session": bytes(session[: chance.randrange(200)]),
-        "a long id": MAGIC + b"%uFFFF" + chance.randbytes(65535),
-        "questions": MAGIC + user_packet() + BEGIN + STATUS * 5000,
-    }
-    data = chance.choice(list(kinds.values()))
-    cut = chance.randrange(len(data) + 1)
-    return [data[:cut], data[cut:]]

@@ -1,9 +1,11 @@
 """The short run of the chaos; `make soak` is the long one."""
 
 from tests.chaos.chaos import ENGINES, run
+from tests.chaos.flood import flood
 
 DURATION_S = 25
 SEED = 20
+CONNECTIONS = 3000
 GROWTH_MB = 40.0  # of the server's own process, whose heap settles
 
 
@@ -16,6 +18,17 @@ def test_in_chaos_every_session_is_right_or_told_and_afterwards_the_server_is_as
     assert report.outcomes["right"] > 0
     assert sum(report.deeds.values()) > 0
     assert report.after.engines == ENGINES
+    assert report.after.threads == report.before.threads
+    assert report.after.descriptors == report.before.descriptors
+    assert report.after.memory_mb < report.before.memory_mb + GROWTH_MB
+
+
+def test_hostile_connections_leave_the_server_as_it_was(speech: bytes) -> None:
+    """Defends: nothing is kept of a connection that has ended, and nothing is said about each."""
+    report = flood(CONNECTIONS, SEED, speech)
+    print(report)
+    assert report.still_right
+    assert report.faults == 0
     assert report.after.threads == report.before.threads
     assert report.after.descriptors == report.before.descriptors
     assert report.after.memory_mb < report.before.memory_mb + GROWTH_MB
