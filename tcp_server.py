@@ -271,14 +271,16 @@ def _make_room(config: ServerConfig) -> None:
     """Let this process open as many descriptors as its clients and engines may need, if it may."""
     needed = _DESCRIPTORS_EACH * (config.network.max_connections + config.model.channel) + _DESCRIPTORS_OWN
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < needed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(needed, hard), hard))
-    if hard < needed:
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < needed:
         _log.warning(
             "network.max_connections: %d may need %d descriptors, %d may be opened; lower it, or raise ulimit -n",
             config.network.max_connections,
             needed,
-            hard,
+            allowed,
         )
 
 

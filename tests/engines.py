@@ -7,7 +7,7 @@ import psutil
 
 from demo.server import ServerProcess
 from engine.fork_server import SERVER_VARIABLE
-from tests.wire import END, STATUS, Wire
+from tests.wire import END, STATUS, Wire, results, session_bytes
 from util import MAGIC
 
 
@@ -38,6 +38,15 @@ def statuses(server: ServerProcess) -> List[bytes]:
         *packets, end = wire.read_all()
     assert end == END
     return [packet.data for packet in packets]
+
+
+def assert_serves(server: ServerProcess, phrase: bytes) -> None:
+    """A session with the phrase "Fail again. Fail better." ends well."""
+    with Wire(server.port) as wire:
+        wire.send(session_bytes(phrase))
+        packets = wire.read_all()
+    assert "better" in results(packets)[0].lower()
+    assert packets[-1] == END
 
 
 def wait_until_all_sleep(server: ServerProcess) -> None:

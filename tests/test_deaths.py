@@ -1,17 +1,18 @@
 """An engine that dies, at whatever point: its client is told, nobody else notices, and it comes back."""
 
+import contextlib
 import os
 import resource
 import signal
 import time
-from typing import Callable, Iterator, List
+from typing import Callable, Iterator, List, Set
 
 import psutil
 import pytest
 
 from demo.server import ServerProcess
-from tests.engines import engine_pids, relatives, statuses, wait_until_all_sleep
-from tests.wire import END, FINISH, Wire, audio_packets, error_code, results, session_bytes
+from tests.engines import assert_serves, engine_pids, relatives, statuses, wait_until_all_sleep
+from tests.wire import FINISH, Wire, audio_packets, error_code
 from util import Header
 
 SOME_WORK_S = 0.05  # of processor time, that only a recognition takes
@@ -33,14 +34,6 @@ def wait_until(condition: Callable[[], bool]) -> None:
     end_s = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end_s
-
-
-def assert_hears(server: ServerProcess, phrase: bytes) -> None:
-    with Wire(server.port) as wire:
-        wire.send(session_bytes(phrase))
-        packets = wire.read_all()
-    assert "better" in results(packets)[0].lower()
-    assert packets[-1] == END
 
 
 # --- at every point of a session
@@ -89,7 +82,7 @@ def test_death_at_any_point_is_told_and_the_engine_comes_back(
         kill(pid)
         packets = wire.read_all()
     assert error_code(packets) == "ENGINE_FAILED"
-    assert_hears(one, phrase)
+    assert_serves(one, phrase)
     assert engine_pids(one) != [pid]
 
 
@@ -98,7 +91,7 @@ def test_an_engine_that_is_killed_as_soon_as_it_is_there_is_back_again(one: Serv
         wait_until_all_sleep(one)
         (pid,) = engine_pids(one)
         kill(pid)
-    assert_hears(one, phrase)
+    assert_serves(one, phrase)
 
 
 def test_an_engine_that_keeps_dying_is_shown_as_starting_while_it_is_left_alone(
@@ -118,7 +111,7 @@ def test_an_engine_that_keeps_dying_is_shown_as_starting_while_it_is_left_alone(
     last_s = time.monotonic()
     wait_until_all_sleep(one)
     assert time.monotonic() - last_s > 0.5
-    assert_hears(one, phrase)
+    assert_serves(one, phrase)
 
 
 def test_an_engine_without_memory_fails_its_session_alone(one: ServerProcess, speech: bytes, phrase: bytes) -> None:
@@ -130,7 +123,7 @@ def test_an_engine_without_memory_fails_its_session_alone(one: ServerProcess, sp
         resource.prlimit(pid, resource.RLIMIT_AS, (size_bytes, size_bytes))
         wire.send(audio_packets(speech) + FINISH)
         assert error_code(wire.read_all()) == "ENGINE_FAILED"
-    assert_hears(one, phrase)
+    assert_serves(one, phrase)
 
 
 # --- all at once, and before there is one
@@ -149,7 +142,7 @@ def test_when_all_engines_die_at_once_every_client_is_told_and_all_come_back(phr
             wire.socket.close()
         wait_until_all_sleep(server)
         assert len(engine_pids(server)) == 3
-        assert_hears(server, phrase)
+        assert_serves(server, phrase)
 
 
 def test_a_death_while_the_model_loads_is_made_good(phrase: bytes) -> None:
@@ -164,7 +157,26 @@ def test_a_death_while_the_model_loads_is_made_good(phrase: bytes) -> None:
         wait_until(is_loading)
         loader[0].kill()
         with server:
-            assert_hears(server, phrase)
+            assert_serves(server, phrase)
+    finally:
+        server.close()
+
+
+def test_a_server_whose_engines_never_come_up_gives_up_and_says_why() -> None:
+    """Defends: five starts in a row that never got ready are enough."""
+    server = ServerProcess({})
+    try:
+        killed: Set[int] = set()
+        while server.process.poll() is None:
+            for process in relatives(server.process.pid):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if process.cpu_times().user > SOME_WORK_S and process.pid not in killed:
+                        process.kill()
+                        killed.add(process.pid)
+        assert server.wait() == 1
+        assert len(killed) >= 5
+        (line,) = [line for line in server.lines if "CRITICAL" in line]
+        assert "its process" in line
     finally:
         server.close()
 

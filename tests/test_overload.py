@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from demo.server import ServerProcess, Settings
-from tests.engines import engine_pids, wait_until_all_sleep
+from tests.engines import assert_serves, engine_pids, wait_until_all_sleep
 from tests.wire import END, FINISH, Wire, audio_packets, error_code, results, session_bytes
 from util import MAGIC
 
@@ -24,14 +24,6 @@ def small() -> Iterator[ServerProcess]:
     network = {"max_connections": ROOM, "socket_timeout": TIMEOUT_S, "engine_wait": 30}
     with ServerProcess({"network": network, "model": {"language": "en"}}) as process:
         yield process
-
-
-def assert_hears(server: ServerProcess, phrase: bytes) -> None:
-    with Wire(server.port) as wire:
-        wire.send(session_bytes(phrase))
-        packets = wire.read_all()
-    assert "better" in results(packets)[0].lower()
-    assert packets[-1] == END
 
 
 def wait_for_room(server: ServerProcess) -> None:
@@ -87,7 +79,7 @@ def test_slow_handshakes_give_their_places_back(small: ServerProcess, phrase: by
             break
     assert ended
     wait_for_room(small)
-    assert_hears(small, phrase)
+    assert_serves(small, phrase)
     for wire in dripping:
         wire.socket.close()
 
@@ -125,7 +117,7 @@ def test_without_descriptors_nobody_spins_and_when_some_are_free_clients_are_acc
             while sock.recv(65536):
                 pass
     assert len([line for line in small.lines[lines:] if "cannot be accepted" in line]) < 30
-    assert_hears(small, phrase)
+    assert_serves(small, phrase)
 
 
 def test_an_engine_that_dies_while_there_is_no_descriptor_comes_back_when_there_is(
@@ -137,7 +129,7 @@ def test_an_engine_that_dies_while_there_is_no_descriptor_comes_back_when_there_
     for sock in cramped:
         sock.close()
     wait_for_room(small)
-    assert_hears(small, phrase)
+    assert_serves(small, phrase)
 
 
 def test_a_limit_of_descriptors_that_is_too_low_is_named_at_the_start() -> None:
@@ -181,7 +173,7 @@ def test_a_folder_for_recordings_that_cannot_be_made_is_named_and_the_session_go
         "logging": {"save_pcm": True, "pcm_path": str(tmp_path / "file" / "x")},
     }
     with ServerProcess(settings) as server:
-        assert_hears(server, phrase)
+        assert_serves(server, phrase)
         server.wait_for_line("the recording of user test ends: logging.pcm_path: Not a directory")
 
 
