@@ -13,6 +13,7 @@ owns audio and endpointing. An engine is idle again when *it* has said that a se
 """
 
 import contextlib
+import errno
 import logging
 import signal
 import threading
@@ -33,6 +34,8 @@ __all__ = ["ASRConfig", "ASRProcess", "EnginePool", "EngineState", "Lease", "Lea
 _log = logging.getLogger(__name__)
 
 _JOIN_S = 5.0
+_UNKNOWN_EXIT = 255  # multiprocessing's word for the status of a process whose fork server is gone
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 
 
 def _run_engine(*args: Any) -> None:
@@ -108,6 +111,8 @@ class ASRProcess:
         self._answers._reader.close()
         if exit_code == -signal.SIGKILL:
             return "it was killed, as the system does when memory runs out"
+        if exit_code == _UNKNOWN_EXIT:
+            return "nobody knows of what: what it was forked from is gone too"
         return f"it was ended by signal {-exit_code}" if exit_code and exit_code < 0 else f"exit status {exit_code}"
 
 
@@ -262,8 +267,12 @@ class EnginePool:
             retells = engine.index == 0 and engine.starts == 0
             process = ASRProcess(engine.index, self._config, self._board, self._log_level, retells)
             process.start()
-        except (OSError, EOFError) as error:  # EOFError: the fork server died meanwhile
-            return death._replace(short_of_room=True, reason=f"its process cannot be started ({error})")
+        except (OSError, EOFError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "what engines are forked from has died"
+            return death._replace(
+                short_of_room=isinstance(error, OSError) and error.errno in _NO_ROOM,
+                reason=f"its process cannot be started ({reason})",
+            )
         with self._lock:
             engine.process = process
             if self._stopping:

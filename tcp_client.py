@@ -255,12 +255,14 @@ class _TlsStream:
         self._lock = threading.Lock()
 
     def recv(self, size: int) -> bytes:
+        """Block for some bytes; b"" at the end."""
         while True:
             with self._lock, suppress(ssl.SSLWantReadError):
                 return self._secured.recv(size)
             self._wait(selectors.EVENT_READ)
 
     def sendall(self, data: bytes) -> None:
+        """Block until all of it is taken."""
         rest = memoryview(data)
         while rest:
             with self._lock, suppress(ssl.SSLWantWriteError):
@@ -274,9 +276,11 @@ class _TlsStream:
             selector.select()
 
     def shutdown(self, how: int) -> None:
+        """As of a socket, and without a goodbye."""
         socket.socket.shutdown(self._secured, how)  # ssl's own would let the other thread read in the clear
 
     def close(self) -> None:
+        """As of a socket."""
         self._secured.close()
 
 
@@ -440,10 +444,14 @@ def _tls(options: argparse.Namespace) -> Optional[ssl.SSLContext]:
         context = ssl.create_default_context(cafile=options.ca)
         path = options.cert
         if options.cert:
-            context.load_cert_chain(options.cert)
-    except OSError as error:  # ssl.SSLError is one
+            context.load_cert_chain(options.cert, password=_no_password)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         raise ConnectError(f"{path}: {_reason(error)}; expected PEM") from error
     return context
+
+
+def _no_password() -> str:
+    raise ValueError("the key is encrypted, and there may be nobody to ask")
 
 
 def _stream(options: argparse.Namespace) -> None:

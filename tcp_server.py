@@ -95,7 +95,7 @@ class Server:
         with self._changed:
             connections = list(self._connections)
         for connection in connections:
-            connection.refuse_new_session()
+            connection.refuse_new_session(even_waiting=not self._has_successor)
         if not self._wait_until_empty(self._config.network.drain_timeout):
             with self._changed:
                 connections = list(self._connections)
@@ -113,10 +113,15 @@ class Server:
         stopping = False
         while not stopping:
             stopping = self._stop_receiver in wait_ready([self._listener, self._stop_receiver], select.POLLIN, None)
-            if not (stopping and self._has_successor):
+            if stopping and self._has_successor:
+                return
+            try:
                 # After the stop signal, whoever is already in the queue is told so rather than reset.
                 while self._accept_one():
                     pass
+            except Exception:
+                _log.exception("the acceptor fails, and goes on")
+                self._rest()
 
     def _accept_one(self) -> bool:
         """Accept a client if one waits."""
@@ -127,12 +132,17 @@ class Server:
         except ConnectionError:  # that client left before it was accepted
             return True
         except OSError as error:
-            _log.error("a client cannot be accepted: %s", error.strerror)
             with self._changed:
-                self._changed.wait(_ACCEPT_RETRY_S)  # until a connection closes: a descriptor may be free then
+                self._tell_refusal("in the queue", f"it cannot be accepted: {error.strerror}")
+            self._rest()
             return False
         self._admit(sock, address[0], f"{address[0]}:{address[1]}")
         return True
+
+    def _rest(self) -> None:
+        """Until a connection closes, a moment at most: a descriptor may be free then."""
+        with self._changed:
+            self._changed.wait(_ACCEPT_RETRY_S)
 
     def _admit(self, sock: socket.socket, host: str, peer: str) -> None:
         sock.setblocking(False)
@@ -235,27 +245,28 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     path = parser.parse_args(arguments).config
     os.umask(0o077)  # what people said is in the log (at debug) and in the recordings
     try:
+        inherited = activation.take_listener()
         config = load_config(path, ServerConfig)
         log = logger.ServerLog(config.logging.level, config.logging.log_path)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
-    except logger.LogError as error:
+    except (logger.LogError, activation.ActivationError) as error:
         print(error, file=sys.stderr)
         return EXIT_FAILED
     try:
-        return _run(config)
+        return _run(config, inherited)
     finally:
         log.stop()
 
 
-def _run(config: ServerConfig) -> int:
+def _run(config: ServerConfig, inherited: Optional[socket.socket]) -> int:
     _make_room(config)
     events = _Events()
     pool = EnginePool(config, config.logging.level, lambda: events.put(_Event.READY), events.put)
     try:
-        server = Server(config, pool, activation.take_listener())
-    except (TlsError, activation.ActivationError) as error:
+        server = Server(config, pool, inherited)
+    except TlsError as error:
         _log.critical("%s", error)
         return EXIT_FAILED
     except (OSError, UnicodeError) as error:  # UnicodeError: an address that is none

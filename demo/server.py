@@ -9,7 +9,7 @@ import tempfile
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Dict, List, Mapping, Optional, Type
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Type
 
 import yaml
 
@@ -22,7 +22,7 @@ _HAND_OVER = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
 os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
-os.execv(sys.argv[2], sys.argv[2:])
+os.execvp(sys.argv[2], sys.argv[2:])
 """
 
 Settings = Mapping[str, Mapping[str, Any]]
@@ -35,6 +35,7 @@ class ServerProcess:
         settings: that differ from the defaults.
         environment: in place of this process's.
         listener: handed over as systemd does, instead of a socket that the server makes.
+        prefix: a command that runs the server's, `prlimit` for example.
 
     Attributes:
         folder: temporary; holds the configuration, the log and the recordings.
@@ -50,6 +51,7 @@ class ServerProcess:
         settings: Settings,
         environment: Optional[Mapping[str, str]] = None,
         listener: Optional[socket.socket] = None,
+        prefix: Sequence[str] = (),
     ) -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="stt-server-")
         self._environment = environment
@@ -60,7 +62,7 @@ class ServerProcess:
         self.port = 0
         config = self.folder / "config.yaml"
         config.write_text(yaml.safe_dump(self._with_defaults(settings)), encoding="utf-8")
-        command = [sys.executable, str(PROJECT / "tcp_server.py"), "--config", str(config)]
+        command = [*prefix, sys.executable, str(PROJECT / "tcp_server.py"), "--config", str(config)]
         descriptors = [] if listener is None else [listener.fileno()]
         self.process = subprocess.Popen(
             command if listener is None else [sys.executable, "-c", _HAND_OVER, str(descriptors[0]), *command],

@@ -16,6 +16,9 @@ from recognizer import RecognizerError
 from recognizer.memory import is_out_of_memory
 from recognizer.recognizer import Recognizer, RecognizerSettings, resolve_device
 
+# Also for an engine whose fork server could not import this, for want of memory say: it works, and shares nothing.
+IS_SHARED = multiprocessing.current_process().name == "MainProcess"
+
 
 class _Prepared(NamedTuple):
     """A model that is loaded, or why it is not."""

@@ -183,6 +183,8 @@ def engine_main(  # noqa: PLR0913, PLR0917 - a process has no other way to be to
         worker = EngineWorker(index, config, board, commands, answers)  # from now on, the server's death ends it
         if retells:
             template.retell()
+        if not template.IS_SHARED:
+            _log.warning("this engine has loaded the model for itself, as it could not be shared")
         worker.run()
     except Exception as error:
         if is_out_of_memory(error):

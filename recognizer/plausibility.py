@@ -26,7 +26,7 @@ _TOKENS_MOST = 220
 
 # Shorter, and people do say it twice in a row.
 _TWICE = re.compile(r"(\w{8,})\1")
-_ONE_SOUND = re.compile(r"(\w)\1{3,}")
+_ONE_SOUND = re.compile(r"([^\W\d_])\1{3,}|([a-z]{2})\2{3,}")
 
 
 def most_tokens(duration_s: float) -> int:
@@ -45,8 +45,8 @@ def is_said_twice(text: str) -> bool:
 
 
 def is_one_sound(text: str) -> bool:
-    """Whether a single letter or syllable, four times or more, is all there is."""
-    return _ONE_SOUND.fullmatch(re.sub(r"\W", "", text)) is not None
+    """Whether a single syllable or letter, or two Latin ones, four times or more, are all there is. Digits are said."""
+    return _ONE_SOUND.fullmatch(re.sub(r"\W", "", text).casefold()) is not None
 
 
 def looks_wrong(result: DecodingResult, token_limit: int) -> bool:

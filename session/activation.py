@@ -16,7 +16,9 @@ class ActivationError(Exception):
 
 
 def take_listener() -> Optional[socket.socket]:
-    """The listening socket that this process was started with, None without one; no child inherits it.
+    """The listening socket that this process was started with, None without one.
+
+    To be called before anything else is opened: where the announcement is wrong, descriptor 3 would be that.
 
     Raises:
         ActivationError: there are several, or it is none for TCP.
@@ -25,7 +27,7 @@ def take_listener() -> Optional[socket.socket]:
     if announced["LISTEN_PID"] != str(os.getpid()):  # meant for another process
         return None
     if announced["LISTEN_FDS"] != "1":
-        raise ActivationError(f"LISTEN_FDS: got {announced['LISTEN_FDS']} sockets; expected one ListenStream")
+        raise ActivationError(f"LISTEN_FDS: got {announced['LISTEN_FDS']!r}; expected 1, for one ListenStream")
     try:
         listener = socket.socket(fileno=_FIRST_DESCRIPTOR)
         listening = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
@@ -34,5 +36,4 @@ def take_listener() -> Optional[socket.socket]:
     if not listening or listener.family not in (socket.AF_INET, socket.AF_INET6):
         raise ActivationError("LISTEN_FDS: expected a ListenStream with a port, and Accept=no")
     listener.setblocking(False)
-    listener.set_inheritable(False)
     return listener

@@ -27,29 +27,27 @@ class Admission:
     def __init__(self, network: NetworkConfig) -> None:
         self._network = network
         self._allowed = [ipaddress.ip_network(text) for text in network.allow]
+        self._total = 0
         self._open: CounterType[str] = Counter()
-
-    @property
-    def empty(self) -> bool:
-        """Whether nobody is here."""
-        return not self._open
 
     def enter(self, host: str) -> None:
         """One more connection from `host`, an address as text; raises Refused."""
         address = _parse(host)
         if self._allowed and not any(address in network for network in self._allowed):
             raise Refused("network.allow does not list its address")
-        if sum(self._open.values()) >= self._network.max_connections:
+        if self._total >= self._network.max_connections:
             raise Refused("network.max_connections is reached")
         subscriber = _subscriber(address)
         if 0 < self._network.max_per_ip <= self._open[subscriber]:
             raise Refused("network.max_per_ip is reached")
         self._open[subscriber] += 1
+        self._total += 1
 
     def leave(self, host: str) -> None:
         """One connection of `host` that has entered is closed."""
         subscriber = _subscriber(_parse(host))
         self._open[subscriber] -= 1
+        self._total -= 1
         if not self._open[subscriber]:
             del self._open[subscriber]
 

@@ -9,6 +9,9 @@ from typing_extensions import Literal
 
 from engine.config import LONGEST_S, ASRConfig, Section
 
+_NETWORKS = "expected addresses and ranges such as 10.0.0.0/8 or fd00::/8"
+_IPV4_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")  # RFC 4291, 2.5.5.2
+
 
 class NetworkConfig(Section):
     """Where clients connect, who may, how much and for how long; times in seconds."""
@@ -39,9 +42,11 @@ class NetworkConfig(Section):
     def _are_networks(cls, allow: List[str]) -> List[str]:
         for text in allow:
             try:
-                ipaddress.ip_network(text)
+                network = ipaddress.ip_network(text)
             except ValueError as error:
-                raise ValueError(f"{error}; expected addresses and ranges such as 10.0.0.0/8 or fd00::/8") from error
+                raise ValueError(f"{error}; {_NETWORKS}") from error
+            if "%" in text or (network.version == 6 and network.subnet_of(_IPV4_MAPPED)):
+                raise ValueError(f"{text} would match nobody; {_NETWORKS}, IPv4 as such, and no zone")
         return allow
 
     @field_validator("tls_cert", "tls_key", "tls_client_ca")

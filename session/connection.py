@@ -142,11 +142,12 @@ class Connection:
 
     def _receive(self) -> bytes:
         """The next bytes; b"" at the end. Raises TimedOut with the reason."""
+        silence = Deadline(self._config.network.socket_timeout)  # also of half a TLS record, of which nothing is seen
         while True:
-            if wait_ready([self._socket], select.POLLIN, self._timeout_s()):
+            if wait_ready([self._socket], select.POLLIN, self._timeout_s(silence)):
                 with contextlib.suppress(BlockingIOError):
                     return self._socket.recv(_RECEIVE_BYTES)
-            elif self._timeout_s() is not None:  # it may have been lifted meanwhile
+            elif self._timeout_s(silence) is not None:  # it may have been lifted meanwhile
                 raise TimedOut(self._what_is_late())
 
     def _what_is_late(self) -> str:
@@ -154,12 +155,12 @@ class Connection:
             return "the handshake was not completed in time"
         return "a packet was not completed in time" if self._protocol.mid_packet else "nothing was received"
 
-    def _timeout_s(self) -> Optional[float]:
+    def _timeout_s(self, silence: Deadline) -> Optional[float]:
+        """How long to wait for bytes; None without a limit."""
         if self._outcome is not None or self._cut_short or self._protocol.state is State.FINISHING:
             return None
-        deadlines = (self._unit_deadline, self._session_deadline)
-        limits_s = [deadline.remaining_s() for deadline in deadlines if deadline is not None]
-        return min([self._config.network.socket_timeout, *limits_s])
+        deadlines = (silence, self._unit_deadline, self._session_deadline)
+        return min(deadline.remaining_s() for deadline in deadlines if deadline is not None)
 
     def _keep_session_limit(self) -> bool:
         """Let a session that lasts too long end; returns whether it does."""
@@ -250,7 +251,12 @@ class Connection:
         if self._stopping:
             self._fail(ErrorCode.SERVER_STOPPING)
             return
-        self._waiter = Waiter(self._socket)
+        try:
+            self._waiter = Waiter(self._socket)
+        except OSError as error:  # no descriptor is left
+            _log.error("%s: no session for user %s: %s", self.name, loggable(user), error.strerror)
+            self._fail(ErrorCode.SERVER_TOO_BUSY, "the server is out of descriptors")
+            return
         lease = self._request_engine()
         with self._ending:
             if lease is not None and self._outcome is None:
@@ -312,11 +318,14 @@ class Connection:
 
     # --- the end
 
-    def refuse_new_session(self) -> None:
-        """The server stops: a session in progress may go on, another cannot begin."""
+    def refuse_new_session(self, even_waiting: bool) -> None:
+        """The server stops: a session in progress may go on, another cannot begin.
+
+        `even_waiting`: nor one that has asked for an engine and waits for it.
+        """
         self._stopping = True
         with self._ending:
-            idle = self._lease is None
+            idle = self._lease is None and (even_waiting or self._protocol.state is not State.ASKED)
         if idle:
             self._fail(ErrorCode.SERVER_STOPPING)
 
@@ -326,6 +335,8 @@ class Connection:
             self._cut_short = (code, detail)
         if self._lease is not None:
             self._lease.finish()
+        else:
+            self._fail(code, detail)
 
     def _fail(self, code: ErrorCode, detail: str = "") -> None:
         self._end(f"{code.value} {detail}".strip(), error_packet(code, detail) + END_PACKET)

@@ -5,6 +5,7 @@ Errors:
     TlsFailed   a client and the server do not agree on keys; the text says why
 """
 
+import contextlib
 import logging
 import os
 import select
@@ -17,6 +18,8 @@ from session.config import NetworkConfig
 from session.waiting import Deadline, wait_ready
 
 _log = logging.getLogger(__name__)
+
+_Stamp = Optional[Tuple[int, int, int]]  # of a file: what changes when it is written anew
 
 
 class TlsError(Exception):
@@ -53,19 +56,20 @@ class TlsSettings:
                     _log.error("%s; the certificate from before stays in use", error)
             return self._context
 
-    def _stamps(self) -> Tuple[Optional[int], ...]:
-        return tuple(_changed_ns(path) for path in _files(self._network))
+    def _stamps(self) -> Tuple[_Stamp, ...]:
+        return tuple(_stamp(path) for path in _files(self._network))
 
 
 def _files(network: NetworkConfig) -> Tuple[str, ...]:
     return tuple(path for path in (network.tls_cert, network.tls_key, network.tls_client_ca) if path)
 
 
-def _changed_ns(path: str) -> Optional[int]:
+def _stamp(path: str) -> _Stamp:
     try:
-        return os.stat(path).st_mtime_ns
+        status = os.stat(path)
     except OSError:
         return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _load(network: NetworkConfig) -> ssl.SSLContext:
@@ -106,25 +110,28 @@ class TlsSocket:
         self._socket = sock
         self._settings = settings
         self._lock = threading.Lock()
+        self._secured: Optional[ssl.SSLSocket] = None  # once keys are agreed on
         self._closing = False  # nothing more is sent, and nothing that comes matters
+        self._ended = False  # the client has said goodbye, or sent what cannot be decrypted
 
     def handshake(self, deadline: Deadline) -> None:
         """Agree on keys; before that nothing can be sent. Raises TlsFailed."""
         try:
             with self._lock:
                 context = self._settings.context()
-                self._socket = context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
-            while not self._shake_hands(deadline):
+                secured = context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
+                self._socket = secured
+            while not self._shake_hands(secured, deadline):
                 pass
         except (OSError, ValueError) as error:
             raise TlsFailed(_reason(error)) from error
 
-    def _shake_hands(self, deadline: Deadline) -> bool:
+    def _shake_hands(self, secured: ssl.SSLSocket, deadline: Deadline) -> bool:
         """One step; returns whether it was the last."""
-        assert isinstance(self._socket, ssl.SSLSocket)
         try:
             with self._lock:
-                self._socket.do_handshake()
+                secured.do_handshake()
+                self._secured = secured
             return True
         except ssl.SSLWantReadError:
             wanted = select.POLLIN
@@ -135,32 +142,55 @@ class TlsSocket:
         return False
 
     def fileno(self) -> int:
-        """For poll: what has been decrypted already is never left in here, so poll tells the truth."""
+        """For poll, which tells the truth: neither decrypted bytes nor the end of them is left in here unseen."""
         return self._socket.fileno()
 
     def recv(self, size: int) -> bytes:
         """About `size` bytes; raises BlockingIOError when there are none, OSError."""
         with self._lock:
-            if self._closing or not isinstance(self._socket, ssl.SSLSocket):
+            if self._closing or self._secured is None:
                 return socket.socket.recv(self._socket, size)
-            return _read(self._socket, size)
+            return b"" if self._ended else self._read(self._secured, size)
+
+    def _read(self, secured: ssl.SSLSocket, size: int) -> bytes:
+        """Until nothing more has come, or about `size` bytes: never a part of what has been decrypted."""
+        received = bytearray()
+        try:
+            while len(received) < size or secured.pending():
+                data = secured.recv(max(size - len(received), secured.pending()))
+                if not data:
+                    self._end()
+                    break
+                received += data
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            if not received:
+                raise BlockingIOError from None
+        except OSError:
+            self._end()
+        return bytes(received)
+
+    def _end(self) -> None:
+        """Nothing more will be read; from now on poll says so, as at the end of a stream."""
+        self._ended = True
+        with contextlib.suppress(OSError):  # it is disconnected already
+            socket.socket.shutdown(self._socket, socket.SHUT_RD)
 
     def send(self, data: Union[bytes, memoryview]) -> int:
         """Returns how much was taken; raises BlockingIOError when nothing can be, OSError."""
         with self._lock:
-            if not isinstance(self._socket, ssl.SSLSocket):
+            if self._secured is None:
                 raise ConnectionError("the TLS handshake is not done")
             try:
-                return self._socket.send(data)
+                return self._secured.send(data)
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 raise BlockingIOError from None
 
     def shutdown(self, how: int) -> None:
         """Say goodbye to the client, then as of a socket."""
         with self._lock:
-            if not self._closing and isinstance(self._socket, ssl.SSLSocket):
+            if not self._closing and self._secured is not None:
                 self._closing = True
-                _say_goodbye(self._socket)
+                _say_goodbye(self._secured)
             socket.socket.shutdown(self._socket, how)
 
     def setsockopt(self, level: int, option: int, value: int) -> None:
@@ -170,24 +200,6 @@ class TlsSocket:
     def close(self) -> None:
         """As of a socket."""
         self._socket.close()
-
-
-def _read(secured: ssl.SSLSocket, size: int) -> bytes:
-    """Until nothing more has come, or about `size` bytes: never a part of what has been decrypted."""
-    received = bytearray()
-    try:
-        while len(received) < size or secured.pending():
-            data = secured.recv(max(size - len(received), secured.pending()))
-            if not data:
-                break
-            received += data
-    except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-        if not received:
-            raise BlockingIOError from None
-    except OSError:
-        if not received:  # else the next call raises it again
-            raise
-    return bytes(received)
 
 
 def _say_goodbye(secured: ssl.SSLSocket) -> None:

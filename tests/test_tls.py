@@ -1,13 +1,16 @@
 """TLS: what is said stays between client and server, and only whom the server wants gets in."""
 
+import contextlib
 import re
 import select
 import socket
 import ssl
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
-from typing import Iterator, List, NamedTuple
+from typing import Iterator, List, NamedTuple, Optional
 
 import pytest
 import trustme
@@ -15,9 +18,57 @@ import trustme
 from demo.recording import recording_wav
 from demo.server import PROJECT, ServerProcess
 from tcp_client import ClientError, ConnectError, StreamingClient
-from tests.wire import Wire, session_bytes
+from tests.wire import BEGIN, Wire, audio_packets, session_bytes, user_packet
+from util import MAGIC
 
 TIMEOUT_S = 3.0
+
+
+class Relay:
+    """Passes bytes between a client and the server; with `drip` set, to the server one byte in a while."""
+
+    def __init__(self, port: int) -> None:
+        self._server = socket.create_connection(("127.0.0.1", port))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.drip = threading.Event()
+        self._client: Optional[socket.socket] = None
+        self._threads = [
+            threading.Thread(target=self._up, daemon=True),
+            threading.Thread(target=self._down, daemon=True),
+        ]
+
+    def __enter__(self) -> "Relay":
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for sock in (self._listener, self._server, self._client):
+            if sock is not None:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+                sock.close()
+        for thread in self._threads:
+            thread.join()
+
+    def _up(self) -> None:
+        self._client, _ = self._listener.accept()
+        self._threads[1].start()
+        with contextlib.suppress(OSError):
+            while data := self._client.recv(65536):
+                if not self.drip.is_set():
+                    self._server.sendall(data)
+                    continue
+                for index in range(len(data)):
+                    self._server.sendall(data[index : index + 1])
+                    time.sleep(TIMEOUT_S / 10)
+
+    def _down(self) -> None:
+        assert self._client is not None
+        with contextlib.suppress(OSError):
+            while data := self._server.recv(65536):
+                self._client.sendall(data)
+            self._client.shutdown(socket.SHUT_WR)
 
 
 class Site(NamedTuple):
@@ -125,6 +176,64 @@ def test_handshakes_that_stall_hold_up_nobody_and_are_given_up(site: Site, phras
         sock.settimeout(10 * TIMEOUT_S)
         assert sock.recv(1) == b""
         sock.close()
+
+
+def test_a_handshake_that_stalls_does_not_hold_up_a_stop(site: Site) -> None:
+    """Defends: nothing is sent before there are keys, and the thread that waits for them is woken."""
+    network = {"tls_cert": str(site.folder / "server.pem"), "socket_timeout": 600}
+    with ServerProcess({"network": network}) as server, socket.create_connection(
+        ("127.0.0.1", server.port)
+    ) as stalled, socket.create_connection(("127.0.0.1", server.port)) as other:
+        other.sendall(b"no TLS at all")
+        with contextlib.suppress(ConnectionResetError):  # when this is thrown out, the first is accepted
+            while other.recv(65536):
+                pass
+        server.process.terminate()
+        stalled.settimeout(60)
+        assert stalled.recv(1) == b""
+        assert server.wait() == 0
+
+
+def test_half_a_record_now_and_then_keeps_no_session_alive(site: Site) -> None:
+    """Defends: silence counts from the last byte that could be decrypted."""
+    with Relay(site.server.port) as relay:
+        client = StreamingClient("localhost", relay.port, user="dripping", tls=site.context())
+        client.connect()
+        relay.drip.set()
+        client.send(bytes(3200))
+        site.server.wait_for_line("user dripping.*: TIMEOUT")
+        with contextlib.suppress(ClientError):
+            list(client.results())
+        client.close()
+
+
+@pytest.mark.parametrize("goodbye", [True, False], ids=["goodbye", "rubbish"])
+def test_a_stream_that_ends_right_behind_audio_frees_its_engine_at_once(
+    site: Site, phrase: bytes, goodbye: bool
+) -> None:
+    """Defends: the end is remembered, although no byte is left for poll to tell of."""
+    user = f"leaver {goodbye}"
+    with socket.create_connection(("localhost", site.server.port)) as raw:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        secured = site.context().wrap_bio(incoming, outgoing, server_hostname="localhost")
+        while True:
+            try:
+                secured.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                raw.sendall(outgoing.read())
+                incoming.write(raw.recv(65536))
+        secured.write(MAGIC + user_packet(user) + BEGIN)
+        raw.sendall(outgoing.read())
+        site.server.wait_for_line(f"starts: engine 0, user {user}")
+        secured.write(audio_packets(phrase[:3200]))
+        if goodbye:
+            with pytest.raises(ssl.SSLWantReadError):
+                secured.unwrap()
+            raw.sendall(outgoing.read())
+        else:
+            raw.sendall(outgoing.read() + b"\x17\x03\x03\x00\x20" + bytes(32))
+        site.server.wait_for_line(f"user {user}.*: the client went away", TIMEOUT_S)
 
 
 def test_a_client_that_floods_a_session_can_still_read_why_it_ended(site: Site) -> None:
