@@ -1,5 +1,5 @@
 # make demo     install, stream a real recording to a server, show the results
-# make test     install, run every test; SPEECH_DIR=folder adds accuracy on recordings with transcripts
+# make test     install, run every test, JOBS (2) files at once; SPEECH_DIR=folder adds accuracy on recordings with transcripts
 # make check    install, lint and type-check
 # make soak     install, run the chaos of tests/chaos for MINUTES (20), then CONNECTIONS (100000) hostile ones, print both
 # make fuzz     install, fuzz what reads bytes from the network for SECONDS (300)
@@ -13,6 +13,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 BENCH := $(if $(EVERY),--every $(EVERY),--svg docs/benchmarks-recognizers.svg)
 SECONDS_EACH ?= 60
+JOBS ?= 2
 MINUTES ?= 20
 CONNECTIONS ?= 100000
 SECONDS ?= 300
@@ -25,7 +26,7 @@ demo: .venv/.speech
 	$(BIN)/python -m demo
 
 test: .venv/.dev .venv/.speech
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 check: .venv/.dev
 	$(BIN)/ruff check .

