@@ -1,12 +1,14 @@
 # make demo     install, stream a real recording to a server, show the results
-# make test     install, run every test, JOBS (2) files at once; SPEECH_DIR=folder adds accuracy on recordings with transcripts
+# make test     install, run every test, JOBS (2) files at once; SPEECH_DIR=folder adds accuracy on recordings with
+#               transcripts
 # make check    install, lint and type-check
-# make soak     install, run the chaos of tests/chaos for MINUTES (20), then CONNECTIONS (100000) hostile ones, print both
+# make soak     install, run the chaos of tests/chaos for MINUTES (20), then CONNECTIONS (100000) hostile ones, print
+#               both
 # make fuzz     install, fuzz what reads bytes from the network for SECONDS (300)
 # make bench    install, compare recognisers over SPEECH_DIR, print a table and draw it (EVERY=3: only print, over one
 #               recording of three)
-# make bench-load  install, measure the latency of a server under 1 to 24 clients over SPEECH_DIR, beside one that pushes
-#               and under 100 silent ones, print tables and draw the first (SECONDS_EACH=60: that count, of each row)
+# make bench-load  install, measure the latency of a server under 1 to 24 clients over SPEECH_DIR, beside one that
+#               pushes and under 100 silent ones, print tables and draw the first (SECONDS_EACH=60: that count, of each)
 # make serve    install, run the server with config_vad.yaml
 
 PYTHON ?= python3

@@ -83,7 +83,7 @@ class Connection:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             self._secure()
-            while self._read_once():
+            while not self._writer.done and self._read_once():
                 pass
             self._end_without_client()
         except ClientLeft:

@@ -33,6 +33,7 @@ class PacketWriter:
         self._finished = False
         self._broken = False
         self.stalled = False  # the client took nothing for too long
+        self.done = False  # the client has had its time to read: what it still sends is not read any more
         self._reader_done = threading.Event()
         self._thread: Optional[threading.Thread] = None
 
@@ -86,6 +87,7 @@ class PacketWriter:
                 self.stalled = isinstance(error, TimedOut)
                 self._broken = self._finished = True
         finally:
+            self.done = True
             self._on_room()
             self._wake_reader()
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import threading
 import time
 from typing import Iterator, List
 
@@ -10,7 +11,19 @@ import pytest
 from demo.server import ServerProcess
 from tcp_client import ServerError, StreamingClient
 from tests.leaving import LEAVINGS, Leaving
-from tests.wire import BEGIN, END, FINISH, STATUS, Wire, audio_packets, error_code, results, session_bytes, user_packet
+from tests.wire import (
+    BEGIN,
+    END,
+    FINISH,
+    RECEIVE_TIMEOUT_S,
+    STATUS,
+    Wire,
+    audio_packets,
+    error_code,
+    results,
+    session_bytes,
+    user_packet,
+)
 from util import MAGIC, Header, Packet
 
 TIMEOUT_S = 2.0
@@ -79,6 +92,26 @@ def test_an_error_reaches_a_client_that_is_still_sending(server: ServerProcess) 
         wire.start()
         wire.send(b"%x0000" + bytes(3_000_000))  # far more than the kernel's buffers hold
         assert error_code(wire.read_all()) == "ILLEGAL_PACKET"
+    assert_free(server)
+
+
+def test_a_client_that_sends_on_and_on_after_its_session_is_thrown_out(server: ServerProcess) -> None:
+    """Defends: the reader stops when the writer is done; the end of a stream that never pauses is never read."""
+    with Wire(server.port) as wire:
+        wire.start()
+        wire.send(b"%x0000")
+
+        def push() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    wire.socket.sendall(bytes(1_000_000))
+
+        pushers = [threading.Thread(target=push, daemon=True) for _ in range(2)]
+        for pusher in pushers:
+            pusher.start()
+        for pusher in pushers:
+            pusher.join(RECEIVE_TIMEOUT_S)
+            assert not pusher.is_alive()
     assert_free(server)
 
 
