@@ -70,7 +70,7 @@ class PacketWriter:
             try:
                 thread.start()
             except RuntimeError:  # the machine has no room for it: nothing can be said to this client
-                self._broken = self._finished = True
+                self._broken = self._finished = self.done = True
                 self._wake_reader()
                 return
             self._thread = thread
