@@ -133,7 +133,7 @@ class Server:
             return True
         except OSError as error:
             with self._changed:
-                self._tell_refusal("in the queue", f"it cannot be accepted: {error.strerror}")
+                self._warn(f"a client cannot be accepted: {error.strerror}")
             self._rest()
             return False
         self._admit(sock, address[0], f"{address[0]}:{address[1]}")
@@ -151,7 +151,7 @@ class Server:
                 self._admission.enter(host)
             except Refused as error:
                 sock.close()
-                self._tell_refusal(peer, str(error))
+                self._warn(str(error), f"client {peer} is turned away: ")
                 return
             self._accepted += 1
             name = f"session {self._accepted} ({peer})"
@@ -170,7 +170,7 @@ class Server:
             connection.run()
         except TlsFailed as error:
             with self._changed:
-                self._tell_refusal(peer, f"no TLS with it: {error}")
+                self._warn(f"no TLS with it: {error}", f"client {peer} is turned away: ")
         finally:
             self._forget(connection, host)
 
@@ -180,11 +180,12 @@ class Server:
             self._admission.leave(host)
             self._changed.notify_all()
 
-    def _tell_refusal(self, peer: str, reason: str) -> None:
+    def _warn(self, reason: str, whom: str = "") -> None:
+        """Log that a client is not served; not too often for one reason. With `_changed` held."""
         number = self._refusals.count(reason, time.monotonic())
         if number:
             others = f" ({number} clients since the last such line)" if number > 1 else ""
-            _log.warning("client %s is turned away: %s%s", peer, reason, others)
+            _log.warning("%s%s%s", whom, reason, others)
 
 
 def _bind(ip: str, port: int) -> socket.socket:

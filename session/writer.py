@@ -114,5 +114,5 @@ class PacketWriter:
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError as error:
-            if error.errno != errno.ENOTCONN:  # already disconnected, so the reader knows
+            if error.errno not in (errno.ENOTCONN, errno.EBADF):  # already disconnected, so the reader knows
                 raise
