@@ -77,12 +77,18 @@ def test_wrong_opening_bytes_are_answered_with_nothing(server: ServerProcess, op
         user_packet() + BEGIN + b"%s1_00",
         user_packet() + BEGIN + b"%f0001x",
         user_packet() + BEGIN + b"%R0000",
-        user_packet() + BEGIN + FINISH + audio_packets(bytes(960)),
     ],
 )
 def test_an_illegal_packet_is_named_and_ends_the_session(server: ServerProcess, packets: bytes) -> None:
     with Wire(server.port) as wire:
         wire.send(MAGIC + packets)
+        assert error_code(wire.read_all()) == "ILLEGAL_PACKET"
+    assert_free(server)
+
+
+def test_audio_after_the_end_is_illegal_while_results_are_computed(server: ServerProcess, phrase: bytes) -> None:
+    with Wire(server.port) as wire:
+        wire.send(MAGIC + user_packet() + BEGIN + audio_packets(phrase) + FINISH + audio_packets(bytes(960)))
         assert error_code(wire.read_all()) == "ILLEGAL_PACKET"
     assert_free(server)
 
