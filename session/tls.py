@@ -204,10 +204,8 @@ class TlsSocket:
 
 def _say_goodbye(secured: ssl.SSLSocket) -> None:
     """Send close_notify; the client's is not waited for."""
-    try:
+    with contextlib.suppress(OSError, ValueError):  # the client's is still to come, or it is gone
         secured.unwrap()
-    except (OSError, ValueError):  # the client's is still to come, or the handshake was not done, or it is gone
-        return
 
 
 Stream = Union[socket.socket, TlsSocket]

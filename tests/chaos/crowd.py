@@ -5,8 +5,8 @@ import random
 import threading
 import time
 from collections import Counter
+from typing import Callable, List, NamedTuple
 from typing import Counter as CounterType
-from typing import List, NamedTuple
 
 from tests.chaos.rubbish import rubbish
 from tests.leaving import LEAVINGS
@@ -52,8 +52,7 @@ class Crowd:
         for thread in self._threads:
             thread.join()
 
-    def _repeat(self, kind: "object", chance: random.Random) -> None:
-        assert callable(kind)
+    def _repeat(self, kind: Callable[[random.Random], str], chance: random.Random) -> None:
         while not self._stopping.is_set():
             try:
                 outcome = kind(chance)
