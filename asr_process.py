@@ -22,14 +22,14 @@ from collections import deque
 from typing import Any, Callable, Deque, Iterator, List, NamedTuple, Optional
 
 import logger
-from engine import fork_server
-from engine.board import Board, Work
-from engine.config import ASRConfig
-from engine.leasing import Engine, EngineState, Lease, LeaseOver, SessionSink, Ticket
-from engine.load import Load, LoadMeter
-from engine.messages import Answer, Closed, Command, Consumed, Logged, Ready, Recognized, StartFailed
+from boundary.messages import Answer, Closed, Command, Consumed, Logged, Ready, Recognized, StartFailed
+from boundary.settings import EngineSettings
+from engine.turns import Board, Work
+from forkserver import start as fork_server
+from server.leasing import Engine, EngineState, Lease, LeaseOver, SessionSink, Ticket
+from server.load import Load, LoadMeter
 
-__all__ = ["ASRConfig", "ASRProcess", "EnginePool", "EngineState", "Lease", "LeaseOver", "SessionSink", "Ticket"]
+__all__ = ["ASRProcess", "EnginePool", "EngineSettings", "EngineState", "Lease", "LeaseOver", "SessionSink", "Ticket"]
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class ASRProcess:
         retells: whether it logs how the model was loaded.
     """
 
-    def __init__(self, index: int, config: ASRConfig, board: Board, log_level: str, retells: bool) -> None:
+    def __init__(self, index: int, config: EngineSettings, board: Board, log_level: str, retells: bool) -> None:
         # Typed Any for their pipe ends, which multiprocessing shows to nobody but its own concurrent.futures.
         self._commands: Any = fork_server.CONTEXT.SimpleQueue()
         self._answers: Any = fork_server.CONTEXT.SimpleQueue()
@@ -138,7 +138,7 @@ class EnginePool:
 
     def __init__(
         self,
-        config: ASRConfig,
+        config: EngineSettings,
         log_level: str,
         on_ready: Callable[[], None],
         on_fatal: Callable[[str], None],

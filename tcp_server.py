@@ -22,14 +22,15 @@ from typing import Optional, Sequence, Set, Union
 
 import logger
 from asr_process import EnginePool
-from engine.config import ConfigError, load_config
-from session import activation
-from session.admission import Admission, Refusals, Refused
-from session.config import NetworkConfig, ServerConfig
-from session.connection import Connection
-from session.tls import TlsError, TlsFailed, TlsSettings, TlsSocket
-from session.waiting import wait_ready
-from session.writer import LINGER_S
+from boundary.settings import engine_settings
+from config.reading import ConfigError, load_config
+from config.sections import NetworkConfig, ServerConfig
+from server import listening as activation
+from server.admission import Admission, Refusals, Refused
+from server.connection import Connection
+from server.tls import TlsError, TlsFailed, TlsSettings, TlsSocket
+from server.waiting import wait_ready
+from server.writer import LINGER_S
 from util import ErrorCode
 
 _log = logging.getLogger(__name__)
@@ -247,7 +248,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     os.umask(0o077)  # what people said is in the log (at debug) and in the recordings
     try:
         inherited = activation.take_listener()
-        config = load_config(path, ServerConfig)
+        config = load_config(path)
         log = logger.ServerLog(config.logging.level, config.logging.log_path)
     except ConfigError as error:
         print(error, file=sys.stderr)
@@ -264,7 +265,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 def _run(config: ServerConfig, inherited: Optional[socket.socket]) -> int:
     _make_room(config)
     events = _Events()
-    pool = EnginePool(config, config.logging.level, lambda: events.put(_Event.READY), events.put)
+    pool = EnginePool(engine_settings(config), config.logging.level, lambda: events.put(_Event.READY), events.put)
     try:
         server = Server(config, pool, inherited)
     except TlsError as error:

@@ -24,7 +24,7 @@ from bench.load_plan import NEIGHBOUR_S, STAGGER_S, Stream, Tally, Window, perce
 from bench.load_report import Report, Row, heading, line
 from bench.load_server import Usage, UsageWatch
 from bench.speech import Recording, error_rate, read_recordings
-from demo.server import ServerProcess, Settings
+from tests.harness.server import ServerProcess, Settings
 
 LANGUAGE = "ko"
 _DRAIN_S = 120.0  # for what is still to be recognised when all audio is sent

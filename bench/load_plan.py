@@ -11,7 +11,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 import webrtcvad
 
 from bench.speech import Recording
-from engine.config import ASRConfig
+from boundary.settings import EngineSettings
 from engine.endpointer import Endpointer
 from util import Result
 
@@ -22,7 +22,7 @@ _SILENCE_SHARE = 0.25  # of a recording's length is silent after it: speech is 8
 _SILENCE_S = 0.9  # at least, so that every utterance ends: 16 frames of 30 ms, and 10 or so that VAD still calls voiced
 _SAME_END_S = 0.15  # a result says its times in tenths of a second
 
-CONFIG = ASRConfig()
+CONFIG = EngineSettings()
 BYTES_PER_S = CONFIG.audio.bytes_per_second
 
 

@@ -9,7 +9,7 @@ from typing import Dict, List, NamedTuple, Sequence
 
 import jiwer
 
-from engine.config import ASRConfig
+from boundary.settings import EngineSettings
 from engine.segmenter import Segmenter
 from recognizer.audio import SAMPLE_RATE, Samples, to_samples
 
@@ -25,7 +25,7 @@ class Recording(NamedTuple):
     @property
     def segments(self) -> List[Samples]:
         """What the server would cut it into."""
-        segmenter = Segmenter(ASRConfig())
+        segmenter = Segmenter(EngineSettings())
         utterances = (*segmenter.feed(self.pcm), *segmenter.finish())
         return [to_samples(utterance.pcm, SAMPLE_RATE) for utterance in utterances]
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from demo.recording import TRANSCRIPT, recording_pcm
-from demo.server import PROJECT, ServerProcess
+from tests.harness.server import PROJECT, ServerProcess
 
 _RECORDING = Path("test.pcm")
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple, Optional, Tuple
 
-from engine.config import VadConfig
+from config.sections import VadConfig
 
 _PREROLL_MS = 300  # of sound before a segment that the recogniser hears, so that soft onsets are not lost
 _TAIL_MS = 90  # of sound after a segment that the recogniser hears: what comes later is silence

@@ -6,8 +6,8 @@ import threading
 import time
 from typing import Any, Iterator, Optional
 
-from engine.config import ASRConfig
-from engine.messages import Abort, Audio, Closed, Command, Consumed, Finish, Open, Opened, cost_bytes
+from boundary.messages import Abort, Audio, Closed, Command, Consumed, Finish, Open, Opened, cost_bytes
+from boundary.settings import EngineSettings
 from engine.segmenter import Segmenter, Utterance
 
 _AHEAD_OF_TIME_S = 2.0
@@ -24,7 +24,7 @@ class Listener:
         answers: queue to the server.
     """
 
-    def __init__(self, config: ASRConfig, commands: Any, answers: Any) -> None:
+    def __init__(self, config: EngineSettings, commands: Any, answers: Any) -> None:
         self._config = config
         self._commands = commands
         self._answers = answers

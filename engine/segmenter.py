@@ -4,7 +4,7 @@ from typing import Iterator, NamedTuple, Optional
 
 import webrtcvad
 
-from engine.config import ASRConfig
+from boundary.settings import EngineSettings
 from engine.endpointer import Endpointer, Segment
 
 
@@ -19,7 +19,7 @@ class Utterance(NamedTuple):
 class Segmenter:
     """One session's audio: bytes in, utterances out. Keeps no more than the open segment and its pre-roll."""
 
-    def __init__(self, config: ASRConfig) -> None:
+    def __init__(self, config: EngineSettings) -> None:
         self._audio = config.audio
         self._vad = webrtcvad.Vad(config.vad.mode)
         self._endpointer = Endpointer(config.vad, config.audio.frame_duration_ms)

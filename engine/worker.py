@@ -8,12 +8,12 @@ import time
 from typing import Any, NamedTuple, Optional
 
 import logger
-from engine import heap, template
-from engine.board import CORES, Board, Work
-from engine.config import ASRConfig
+from boundary.messages import Logged, Ready, Recognized, StartFailed, Working
+from boundary.settings import EngineSettings
 from engine.listener import Listener
-from engine.messages import Logged, Ready, Recognized, StartFailed, Working
 from engine.segmenter import Utterance
+from engine.turns import CORES, Board, Work
+from forkserver import heap, template
 from recognizer import RecognizerError
 from recognizer.audio import to_samples
 from recognizer.memory import is_out_of_memory
@@ -42,7 +42,7 @@ class EngineWorker:
     turns out to be the end, the result is there or on its way; if not, it is thrown away.
     """
 
-    def __init__(self, index: int, config: ASRConfig, board: Board, commands: Any, answers: Any) -> None:
+    def __init__(self, index: int, config: EngineSettings, board: Board, commands: Any, answers: Any) -> None:
         self._index = index
         self._config = config
         self._board = board
@@ -168,7 +168,7 @@ class EngineWorker:
 
 
 def engine_main(  # noqa: PLR0913, PLR0917 - a process has no other way to be told
-    index: int, config: ASRConfig, board: Board, log_level: str, retells: bool, commands: Any, answers: Any
+    index: int, config: EngineSettings, board: Board, log_level: str, retells: bool, commands: Any, answers: Any
 ) -> None:
     """The engine process: `commands` and `answers` are its pair of queues."""
     # The server alone decides when an engine ends: Ctrl-C and a service manager signal every process.

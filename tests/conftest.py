@@ -6,7 +6,7 @@ from typing import Iterator, List, NamedTuple
 import pytest
 
 from demo.recording import recording_pcm
-from demo.server import ServerProcess
+from tests.harness.server import ServerProcess
 
 
 @pytest.fixture(scope="session")

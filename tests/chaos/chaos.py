@@ -5,12 +5,12 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 
 import psutil
 
-from demo.server import ServerProcess
 from tests.chaos.crowd import Clip, Crowd
 from tests.chaos.footprint import Footprint, footprint
 from tests.chaos.monkey import Monkey
-from tests.engines import relatives, wait_until_all_sleep
-from tests.wire import END, Wire, results, session_bytes
+from tests.harness.engines import relatives, wait_until_all_sleep
+from tests.harness.server import ServerProcess
+from tests.harness.wire import END, Wire, results, session_bytes
 
 ENGINES = 3
 HANG_TIMEOUT_S = 6.0

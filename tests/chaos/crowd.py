@@ -9,8 +9,8 @@ from typing import Callable, List, NamedTuple
 from typing import Counter as CounterType
 
 from tests.chaos.rubbish import rubbish
-from tests.leaving import LEAVINGS
-from tests.wire import BEGIN, END, FINISH, STATUS, Wire, audio_packets, results, user_packet
+from tests.harness.leaving import LEAVINGS
+from tests.harness.wire import BEGIN, END, FINISH, STATUS, Wire, audio_packets, results, user_packet
 from util import MAGIC, ErrorCode, Header, Packet
 
 PATIENCE_S = 180.0  # of a speaker, for its results

@@ -7,11 +7,11 @@ import threading
 import time
 from typing import List, NamedTuple
 
-from demo.server import ServerProcess, Settings
 from tests.chaos.footprint import Footprint, footprint
 from tests.chaos.rubbish import rubbish
-from tests.engines import wait_until_all_sleep
-from tests.wire import Wire, results, session_bytes
+from tests.harness.engines import wait_until_all_sleep
+from tests.harness.server import ServerProcess, Settings
+from tests.harness.wire import Wire, results, session_bytes
 
 THREADS = 4
 SETTINGS: Settings = {

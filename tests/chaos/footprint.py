@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import psutil
 
-from demo.server import ServerProcess
-from tests.engines import engine_pids
+from tests.harness.engines import engine_pids
+from tests.harness.server import ServerProcess
 
 
 class Footprint(NamedTuple):

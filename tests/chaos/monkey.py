@@ -11,8 +11,8 @@ from typing import List
 
 import psutil
 
-from demo.server import ServerProcess
-from tests.engines import engine_pids
+from tests.harness.engines import engine_pids
+from tests.harness.server import ServerProcess
 
 PAUSE_S = (1.0, 6.0)
 FREEZE_S = 1.0  # that an engine survives; a longer one is for the watchdog to end

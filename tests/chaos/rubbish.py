@@ -3,7 +3,7 @@
 import random
 from typing import Dict, List
 
-from tests.wire import BEGIN, FINISH, STATUS, audio_packets, user_packet
+from tests.harness.wire import BEGIN, FINISH, STATUS, audio_packets, user_packet
 from util import MAGIC
 
 

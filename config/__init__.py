@@ -1,0 +1,1 @@
+"""The configuration: `sections.py` says what the file may hold, `reading.py` reads it."""

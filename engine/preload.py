@@ -1,6 +1,0 @@
-"""What the fork server imports. What cannot be imported, the first engine tries again, and tells."""
-
-import contextlib
-
-with contextlib.suppress(Exception):
-    import engine.template  # noqa: F401

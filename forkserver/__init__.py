@@ -1,0 +1,8 @@
+"""The process that engines are forked from: it loads torch and the model once.
+
+start.py      starting and stopping it, seen from the server
+tether.py     what ties it to the server
+preload.py    what it imports
+template.py   what an engine is forked with: the model
+heap.py       how the C library's heap is used, so that pages stay shared
+"""

@@ -1,0 +1,1 @@
+"""The server's process: clients, their sessions, and which engine each of them has."""

@@ -1,0 +1,56 @@
+"""The engines of a server, seen from outside."""
+
+import time
+from typing import List
+
+import psutil
+
+from forkserver.start import SERVER_VARIABLE
+from tests.harness.server import ServerProcess
+from tests.harness.wire import END, STATUS, Wire, results, session_bytes
+from util import MAGIC
+
+
+def engine_pids(server: ServerProcess) -> List[int]:
+    """The engines' processes, oldest first: relatives of the server, but not its children (fork server, helper).
+
+    Told by a variable that they inherit, as they outlive what they were forked from.
+    """
+    engines = [process for process in relatives(server.process.pid) if process.ppid() != server.process.pid]
+    return [engine.pid for engine in sorted(engines, key=lambda engine: engine.create_time())]
+
+
+def relatives(server_pid: int) -> List[psutil.Process]:
+    """Every process that the server brought forth, directly or not, also after its death."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(SERVER_VARIABLE) == str(server_pid) and process.pid != server_pid:
+                found.append(process)
+        except psutil.Error:  # it has just ended, or is none of ours
+            continue
+    return found
+
+
+def statuses(server: ServerProcess) -> List[bytes]:
+    with Wire(server.port) as wire:
+        wire.send(MAGIC + STATUS)
+        *packets, end = wire.read_all()
+    assert end == END
+    return [packet.data for packet in packets]
+
+
+def assert_serves(server: ServerProcess, phrase: bytes) -> None:
+    """A session with the phrase "Fail again. Fail better." ends well."""
+    with Wire(server.port) as wire:
+        wire.send(session_bytes(phrase))
+        packets = wire.read_all()
+    assert "better" in results(packets)[0].lower()
+    assert packets[-1] == END
+
+
+def wait_until_all_sleep(server: ServerProcess) -> None:
+    """Ask until every engine is free; each question costs the server a connection, so they are asked in turn."""
+    end_s = time.monotonic() + 60
+    while not all(status.endswith(b"sleeping") for status in statuses(server)):
+        assert time.monotonic() < end_s, statuses(server)

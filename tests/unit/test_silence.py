@@ -1,0 +1,126 @@
+"""Where nobody speaks, nothing is sent; what is said, also badly, is."""
+
+import wave
+from typing import Callable, Dict, List
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from boundary.settings import EngineSettings
+from engine.segmenter import Segmenter
+from recognizer.audio import Samples, to_samples
+from recognizer.recognizer import Recognition, Recognizer, RecognizerSettings
+from tests.conftest import Reference
+
+RATE = 16000
+DURATION_S = 3
+RESULTS_FROM_NOISE = 2  # of the recordings without speech, three minutes: music and laughter are the hard ones
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> Recognizer:
+    return Recognizer(RecognizerSettings(), threads=2)
+
+
+@pytest.fixture(scope="module")
+def english() -> Recognizer:
+    return Recognizer(RecognizerSettings(language="en"), threads=2)
+
+
+def time_s() -> npt.NDArray[np.float64]:
+    return np.arange(DURATION_S * RATE) / RATE
+
+
+def white_noise() -> npt.NDArray[np.float64]:
+    return np.random.default_rng(1).normal(0, 0.05, DURATION_S * RATE)
+
+
+def mains_hum() -> npt.NDArray[np.float64]:
+    return sum(0.1 / k * np.sin(2 * np.pi * 50 * k * time_s()) for k in range(1, 6)) + 0.002 * white_noise()
+
+
+def melody() -> npt.NDArray[np.float64]:
+    notes = 440 * 2 ** (np.array([0, 4, 7, 12, 7, 4])[(time_s() * 2).astype(int)] / 12)
+    return np.asarray(0.2 * np.sin(2 * np.pi * notes * time_s()) * np.exp(-2 * (time_s() % 0.5)))
+
+
+def thumps() -> npt.NDArray[np.float64]:
+    return np.asarray(0.5 * np.exp(-25 * (time_s() % 0.7)) * np.random.default_rng(2).normal(0, 1, DURATION_S * RATE))
+
+
+NOISES: Dict[str, Callable[[], npt.NDArray[np.float64]]] = {
+    "white noise": white_noise,
+    "mains hum": mains_hum,
+    "melody": melody,
+    "thumps": thumps,
+    "digital silence": lambda: np.zeros(DURATION_S * RATE),
+}
+
+
+@pytest.mark.parametrize("noise", NOISES.values(), ids=NOISES.keys())
+def test_noise_has_no_text(recognizer: Recognizer, noise: Callable[[], npt.NDArray[np.float64]]) -> None:
+    assert recognizer.recognize(noise().astype(np.float32)).text == ""
+
+
+def segments(pcm: bytes) -> List[Samples]:
+    segmenter = Segmenter(EngineSettings())
+    return [to_samples(utterance.pcm, RATE) for utterance in (*segmenter.feed(pcm), *segmenter.finish())]
+
+
+def test_recordings_without_speech_have_next_to_no_text(recognizer: Recognizer, references: List[Reference]) -> None:
+    found: List[Recognition] = []
+    for reference in references:
+        if reference.language == "none":
+            with wave.open(str(reference.path), "rb") as file:
+                found += [recognizer.recognize(samples) for samples in segments(file.readframes(file.getnframes()))]
+    assert len(found) > 20
+    assert len([recognition for recognition in found if recognition.text]) <= RESULTS_FROM_NOISE
+
+
+def test_speech_has_text_also_when_it_is_soft(english: Recognizer, phrase: bytes) -> None:
+    (samples,) = segments(phrase)
+    assert "better" in english.recognize(samples).text.lower()
+    assert "better" in english.recognize(samples * np.float32(0.05)).text.lower()
+
+
+def test_the_window_follows_the_speech(english: Recognizer, phrase: bytes) -> None:
+    (samples,) = segments(phrase)
+    duration_s = len(samples) / RATE
+    assert duration_s < english.recognize(samples).window_s <= duration_s + 1.5
+
+
+@pytest.mark.parametrize("beam_size", [1, 5])
+def test_a_short_window_hears_what_the_full_one_hears(phrase: bytes, beam_size: int) -> None:
+    (samples,) = segments(phrase)
+    short, full = (
+        Recognizer(RecognizerSettings(language="en", beam_size=beam_size, compute="float32", window=window), threads=2)
+        for window in ("auto", "full")
+    )
+    assert short.recognize(samples).text == full.recognize(samples).text
+
+
+def test_the_same_utterance_has_the_same_text_every_time(english: Recognizer, phrase: bytes) -> None:
+    (samples,) = segments(phrase)
+    noisy = samples + np.random.default_rng(3).normal(0, 0.2, len(samples)).astype(np.float32)
+    assert english.recognize(noisy) == english.recognize(noisy)
+
+
+def test_the_language_is_found_when_it_is_not_given(phrase: bytes) -> None:
+    (samples,) = segments(phrase)
+    recognition = Recognizer(RecognizerSettings(language="auto"), threads=2).recognize(samples)
+    assert recognition.language == "en"
+    assert "better" in recognition.text.lower()
+
+
+@pytest.mark.parametrize("compute", ["float32", "bfloat16", "int8"])
+def test_every_precision_recognises(phrase: bytes, compute: str) -> None:
+    (samples,) = segments(phrase)
+    settings = RecognizerSettings(language="en", compute=compute)
+    assert "better" in Recognizer(settings, threads=2).recognize(samples).text.lower()
+
+
+def test_of_a_segment_and_its_pre_roll_the_last_30_s_are_heard(english: Recognizer, phrase: bytes) -> None:
+    (samples,) = segments(phrase)
+    before = np.zeros(30 * RATE, dtype=np.float32)
+    assert "better" in english.recognize(np.concatenate([before, samples])).text.lower()
