@@ -136,7 +136,7 @@ def test_an_english_model_hears_english(path: Path, language: str) -> None:
         ("model: {langauge: ko}", "model.langauge: unknown key; did you mean language?"),
         ("audio: {framesize: 480}", "audio.framesize: unknown key; did you mean frame_size?"),
         ("netwrok: {port: 1}", "netwrok: unknown section; did you mean network?"),
-        ("port: 1", "port: unknown section; expected one of audio, model, vad, network, logging"),
+        ("port: 1", "port: unknown section; expected one of audio, network, model, vad, logging"),
         (
             "vad: {xyz: 1}",
             "vad.xyz: unknown key; expected one of mode, silence_threshold, max_speech_duration",
