@@ -352,7 +352,8 @@ class EnginePool:
                 self._perform(self._supervision.due(now_s))
                 if self._load.due_s <= now_s:
                     self._tell_load()
-                self._changed.wait(max(0.0, min(self._supervision.next_due_s, self._load.due_s) - now_s))
+                due_s = min(self._supervision.next_due_s, self._load.due_s)
+                self._changed.wait(min(max(0.0, due_s - now_s), threading.TIMEOUT_MAX))
 
     def _tell_load(self) -> None:
         load, states = self._load.take(), self._supervision.states()

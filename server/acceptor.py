@@ -12,6 +12,7 @@ from config.sections import ServerConfig
 from server.admission import Admission, Refusals, Refused
 from server.connection import LAST_WORDS_S, Connection
 from server.listening import bind
+from server.mailbox import Mailbox
 from server.session import CutShort, EndNow, Message, NoNewSession
 from server.stream import PlainStream
 from server.tls import TlsFailed, TlsSettings, TlsStream
@@ -112,20 +113,20 @@ class Acceptor:
 
     def _accept(self) -> bool:
         try:
-            sock, address = self._listener.accept()
-        except BlockingIOError:
-            return False
-        except ConnectionError:  # that client left before it was accepted
-            return True
+            mailbox: Mailbox[Message] = Mailbox()  # first: who cannot be served waits in the queue
         except OSError as error:
             self._put_off(error)
             return False
         try:
-            self._admit(sock, address[0], f"{address[0]}:{address[1]}")
+            sock, address = self._listener.accept()
         except OSError as error:
-            sock.close()
-            self._put_off(error)
+            mailbox.close()
+            if isinstance(error, ConnectionError):  # that client left before it was accepted
+                return True
+            if not isinstance(error, BlockingIOError):
+                self._put_off(error)
             return False
+        self._admit(sock, mailbox, address[0], f"{address[0]}:{address[1]}")
         return True
 
     def _put_off(self, error: OSError) -> None:
@@ -138,21 +139,22 @@ class Acceptor:
         with self._changed:
             self._changed.wait(_ACCEPT_RETRY_S)
 
-    def _admit(self, sock: socket.socket, host: str, peer: str) -> None:
-        """Give the client its connection, or turn it away; raises OSError when there is no room for it."""
+    def _admit(self, sock: socket.socket, mailbox: Mailbox[Message], host: str, peer: str) -> None:
+        """Give the client its connection, or turn it away."""
         sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         with self._changed:
             try:
                 self._admission.enter(host)
             except Refused as error:
                 sock.close()
+                mailbox.close()
                 self._warn(str(error), f"client {peer} is turned away: ")
                 return
-            try:
-                connection = self._connect(sock, peer)
-            except OSError:
-                self._admission.leave(host)
-                raise
+            self._accepted += 1
+            stream = TlsStream(sock, self._tls) if self._tls else PlainStream(sock)
+            connection = Connection(stream, mailbox, f"session {self._accepted} ({peer})", self._config, self._pool)
             self._connections.add(connection)
         try:
             thread = threading.Thread(
@@ -163,13 +165,6 @@ class Acceptor:
             _log.error("%s cannot be served: %s", connection.name, error)
             connection.close()
             self._forget(connection, host)
-
-    def _connect(self, sock: socket.socket, peer: str) -> Connection:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._accepted += 1
-        stream = TlsStream(sock, self._tls) if self._tls else PlainStream(sock)
-        return Connection(stream, f"session {self._accepted} ({peer})", self._config, self._pool)
 
     def _serve(self, connection: Connection, host: str, peer: str) -> None:
         try:

@@ -48,22 +48,22 @@ class Connection:
 
     Args:
         stream: to the client.
+        mailbox: its own.
         name: for the log.
         config: of the server.
         pool: the engines.
-
-    Raises:
-        OSError: there is no descriptor left.
     """
 
-    def __init__(self, stream: Stream, name: str, config: ServerConfig, pool: EnginePool) -> None:
+    def __init__(
+        self, stream: Stream, mailbox: Mailbox[Message], name: str, config: ServerConfig, pool: EnginePool
+    ) -> None:
         self.name = name
         self._stream = stream
         self._config = config
         self._pool = pool
         self._session = Session(config, time.monotonic())
         self._outbox = Outbox(config.network.socket_timeout)
-        self._mailbox: Mailbox[Message] = Mailbox()
+        self._mailbox = mailbox
         self._number: Optional[int] = None  # of the session in the pool
         self._recording: Optional[Recording] = None
         self._pause_until_s = -math.inf  # before that the client is not looked at
@@ -82,7 +82,8 @@ class Connection:
             if self._shake_hands():
                 while not self._session.ended:
                     self._turn()
-                self._say_goodbye()
+                if self._session.has_last_words:
+                    self._say_goodbye()
         except TlsFailed:
             raise
         except Exception:
@@ -227,8 +228,6 @@ class Connection:
 
     def _say_goodbye(self) -> None:
         """Let the client read the last packets. What it still sends is read too: else the kernel would reset."""
-        if not self._outbox:
-            return
         try:
             while self._outbox:
                 if time.monotonic() >= self._outbox.due_s or not self._discard(self._outbox.due_s):

@@ -13,7 +13,8 @@ import contextlib
 import enum
 import math
 from collections import deque
-from typing import Deque, List, NamedTuple, Optional, Sequence, Union
+from dataclasses import dataclass
+from typing import Deque, List, Optional, Sequence, Union
 
 from boundary.messages import CHUNK_BYTES, WINDOW_BYTES, Closed, Consumed, Recognized, cost_bytes
 from config.sections import ServerConfig
@@ -54,20 +55,23 @@ class Phase(enum.Enum):
 # --- what the server wants -------------------------------------------------------------------
 
 
-class NoNewSession(NamedTuple):
+@dataclass(frozen=True)
+class NoNewSession:
     """Who has no engine gets none, as the server stops; `even_waiting`: nor who waits for one."""
 
     even_waiting: bool
 
 
-class CutShort(NamedTuple):
+@dataclass(frozen=True)
+class CutShort:
     """The session has to end now: what is there is recognised first."""
 
     code: ErrorCode
     detail: str
 
 
-class EndNow(NamedTuple):
+@dataclass(frozen=True)
+class EndNow:
     """The session has to end at once."""
 
     code: ErrorCode
@@ -80,37 +84,44 @@ Message = Union[SessionMessage, NoNewSession, CutShort, EndNow]
 # --- what has to be done ---------------------------------------------------------------------
 
 
-class Send(NamedTuple):
+@dataclass(frozen=True)
+class Send:
     """To the client."""
 
     packets: bytes
 
 
-class AskStatus(NamedTuple):
+@dataclass(frozen=True)
+class AskStatus:
     """The client wants to know what each engine does: `tell_status` says it."""
 
 
-class RequestEngine(NamedTuple):
+@dataclass(frozen=True)
+class RequestEngine:
     """An engine is wanted."""
 
 
-class Record(NamedTuple):
+@dataclass(frozen=True)
+class Record:
     """Keep what the client has sent."""
 
     pcm: bytes
 
 
-class HandOn(NamedTuple):
+@dataclass(frozen=True)
+class HandOn:
     """Audio for the engine."""
 
     pcm: bytes
 
 
-class Finish(NamedTuple):
+@dataclass(frozen=True)
+class Finish:
     """No more audio for the engine."""
 
 
-class Release(NamedTuple):
+@dataclass(frozen=True)
+class Release:
     """The engine, or the place in the queue, is not wanted any more."""
 
 
@@ -127,6 +138,7 @@ class Session:
     Attributes:
         phase: where it stands.
         outcome: how it ended; "" while it has not.
+        has_last_words: it has ended, and the client is there to read why.
         user: as the client says.
         slot: of its engine; None before it has one.
         unsent_bytes: of packets that the client has not taken; kept up to date by whoever sends them.
@@ -151,6 +163,7 @@ class Session:
         self._in_utterance = False  # as far as the engine has said
         self.phase = Phase.OPENING
         self.outcome = ""
+        self.has_last_words = False
         self.user = ""
         self.slot: Optional[int] = None
         self.unsent_bytes = 0
@@ -423,6 +436,7 @@ class Session:
         self.phase = Phase.ENDED
         self.outcome = outcome
         if packets:
+            self.has_last_words = True
             self._send(packets)
 
     def _send(self, packets: bytes) -> None:

@@ -13,7 +13,7 @@ what has to be done about it comes back as actions, in order. `asr_process.Engin
 import enum
 import math
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, NamedTuple, Union
+from typing import Dict, Iterator, List, Union
 
 from boundary.messages import (
     Abort,
@@ -50,17 +50,20 @@ class EngineState(enum.Enum):
 # --- what a session is told ------------------------------------------------------------------
 
 
-class Granted(NamedTuple):
+@dataclass(frozen=True)
+class Granted:
     """The engine in this slot is the session's."""
 
     slot: int
 
 
-class Refused(NamedTuple):
+@dataclass(frozen=True)
+class Refused:
     """No engine became free in time."""
 
 
-class EngineFailed(NamedTuple):
+@dataclass(frozen=True)
+class EngineFailed:
     """The session's engine is gone; there will be no more results."""
 
     reason: str
@@ -72,45 +75,52 @@ SessionMessage = Union[Granted, Refused, EngineFailed, Answer]
 # --- what has to be done ---------------------------------------------------------------------
 
 
-class Start(NamedTuple):
+@dataclass(frozen=True)
+class Start:
     """Start a process in the slot. `afresh`: not from what the last one was forked from, as that has no model."""
 
     slot: int
     afresh: bool
 
 
-class Kill(NamedTuple):
+@dataclass(frozen=True)
+class Kill:
     """End the slot's process at once, or what it is being forked from; its death is then told as any other."""
 
     slot: int
 
 
-class Tell(NamedTuple):
+@dataclass(frozen=True)
+class Tell:
     """Send the slot's process a command."""
 
     slot: int
     command: Command
 
 
-class Inform(NamedTuple):
+@dataclass(frozen=True)
+class Inform:
     """Tell a session what happened to it."""
 
     session: int
     message: SessionMessage
 
 
-class Lost(NamedTuple):
+@dataclass(frozen=True)
+class Lost:
     """The slot's process is gone and will be replaced: for the log."""
 
     slot: int
     reason: str
 
 
-class AllReady(NamedTuple):
+@dataclass(frozen=True)
+class AllReady:
     """Every engine has been ready: clients may come."""
 
 
-class GiveUp(NamedTuple):
+@dataclass(frozen=True)
+class GiveUp:
     """No engine can be had: the server has to end."""
 
     reason: str
@@ -250,6 +260,7 @@ class Supervision:
 
     def begin(self, now_s: float) -> List[Action]:
         """Start the first engine; the others follow when it is ready, so that a fault is told once."""
+        self.next_due_s = now_s
         return self._start(self._slots[0], now_s)
 
     def heard(self, index: int, answer: Answer, now_s: float) -> List[Action]:
