@@ -19,6 +19,7 @@ from config.sections import ServerConfig
 from server import session as asked
 from server.mailbox import Mailbox
 from server.outbox import Outbox
+from server.pace import quiet_pause_s
 from server.recording import Recording
 from server.session import Message, Session
 from server.stream import Stream
@@ -33,10 +34,6 @@ _SEND_BYTES = 256 * 1024
 _LINGER_S = 2.0  # for the client to read the last packets, before what it still sends makes the kernel reset
 _GONE = select.POLLHUP | select.POLLERR
 
-# Each look at a client that says nothing costs more than the audio in it, so the more there are, the less often each is
-# looked at: together about 670 times a second.
-_QUIET_PAUSE_EACH_S = 0.0015
-_QUIET_PAUSE_LIMIT_S = 0.15
 _TRICKLE_S = 0.5  # of audio at once: who sends more does not speak, but sends a recording
 _JUST_LEFT_S = 0.2  # a client that leaves and comes back at once can be faster than the news that it left
 
@@ -68,7 +65,6 @@ class Connection:
         self._recording: Optional[Recording] = None
         self._pause_until_s = -math.inf  # before that the client is not looked at
         self._trickle_bytes = int(_TRICKLE_S * config.audio.bytes_per_second)
-        self._pause_limit_s = min(_QUIET_PAUSE_LIMIT_S, config.closing_silence_s / 2)
         self._poll = select.poll()
         self._poll.register(self._mailbox.fileno(), select.POLLIN)
 
@@ -164,8 +160,7 @@ class Connection:
             return
         self._session.received(data, now_s)
         if len(data) < self._trickle_bytes and self._session.is_quiet:
-            pause_s = min(self._pool.sessions * _QUIET_PAUSE_EACH_S, self._pause_limit_s)
-            self._pause_until_s = now_s + pause_s
+            self._pause_until_s = now_s + quiet_pause_s(self._pool.sessions, self._config.closing_silence_s)
 
     def _write(self) -> None:
         while self._outbox:

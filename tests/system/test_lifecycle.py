@@ -133,7 +133,7 @@ def test_an_idle_session_is_ended_when_the_drain_time_is_over() -> None:
         assert server.wait() == 0
 
 
-def test_a_second_signal_ends_the_server_at_once(speech: bytes) -> None:
+def test_a_second_signal_ends_the_server_at_once_and_clients_are_told(speech: bytes) -> None:
     with ServerProcess({"network": {"drain_timeout": 600}}) as server:
         family = family_of(server)
         with Wire(server.port) as wire:
@@ -142,8 +142,39 @@ def test_a_second_signal_ends_the_server_at_once(speech: bytes) -> None:
             server.process.send_signal(signal.SIGTERM)
             server.wait_for_line("stopping: sessions in progress have 600 s")
             server.process.send_signal(signal.SIGINT)
+            assert error_code(wire.read_all()) == "SERVER_STOPPING"
             assert server.wait() == 1
         assert_all_gone(family)
+
+
+FLOOD = """
+import socket, sys
+address = ("127.0.0.1", int(sys.argv[1]))
+print("begun", flush=True)
+while True:
+    try:
+        socket.create_connection(address, 1).close()
+    except OSError:
+        pass
+"""
+
+
+def test_a_flood_of_clients_does_not_hold_up_a_stop() -> None:
+    """Defends: the acceptor looks for the stop between two clients, and then takes no more than the queue holds."""
+    with ServerProcess({"network": {"drain_timeout": 1, "max_connections": 16}}) as server:
+        command = [sys.executable, "-c", FLOOD, str(server.port)]
+        floods = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(3)]
+        try:
+            for flood in floods:
+                assert flood.stdout is not None
+                assert flood.stdout.readline() == b"begun\n"
+            server.process.terminate()
+            assert server.wait() == 0  # while they go on
+            assert all(flood.poll() is None for flood in floods)
+        finally:
+            for flood in floods:
+                flood.kill()
+                flood.communicate()
 
 
 def test_ctrl_c_in_a_terminal_reaches_every_process_and_still_stops_in_order(phrase: bytes) -> None:
