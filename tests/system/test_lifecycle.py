@@ -5,13 +5,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any, Dict, List
 
 import psutil
 import pytest
 
+from tests.harness.engines import wait_until
 from tests.harness.server import PROJECT, ServerProcess
 from tests.harness.wire import END, FINISH, Wire, audio_packets, error_code, results, user_packet
 from util import MAGIC, Header
@@ -213,9 +213,8 @@ def test_a_stop_signal_to_every_process_lets_sessions_finish(phrase: bytes) -> N
 def test_a_server_that_is_killed_while_the_model_loads_leaves_nothing_behind() -> None:
     server = ServerProcess({})
     try:
-        end_s = time.monotonic() + 60
-        while len(family := family_of(server)) < 3:  # a helper of multiprocessing's, and the one that loads
-            assert time.monotonic() < end_s
+        wait_until(lambda: len(family_of(server)) >= 3)  # a helper of multiprocessing's, and the one that loads
+        family = family_of(server)
         server.process.kill()
         _, alive = psutil.wait_procs(family[1:], timeout=3)
         assert alive == []
