@@ -344,7 +344,7 @@ class Supervision:
         """At first, whatever cannot start is fatal; later nothing is, while an engine runs or may."""
         if not self._all_ready:
             return bool(slot.excuse) or slot.failed_starts >= _FAILED_STARTS_LIMIT
-        return all(other.phase not in _READY and other.failed_starts >= _FAILED_STARTS_LIMIT for other in self._slots)
+        return all(other.failed_starts >= _FAILED_STARTS_LIMIT for other in self._slots)
 
     def _rest_s(self, slot: _Slot, now_s: float) -> float:
         """An engine that died once is back at once; one that keeps dying is not."""

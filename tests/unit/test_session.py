@@ -210,6 +210,18 @@ def test_who_says_nothing_for_too_long_is_told(sent: bytes, granted: bool, reaso
     assert reason in played.packets[-2].data.decode()
 
 
+def test_a_packet_that_has_begun_has_its_time_from_when_the_server_reads_on() -> None:
+    played = Played(max_session=0).begin()
+    speech = bytes(250_000)
+    played.receive(audio_packets(speech) + b"%s0100abc")
+    assert not played.session.wants_input
+    played.now_s += 2 * TIMEOUT_S
+    played.consume()
+    assert played.session.due_s == played.now_s + TIMEOUT_S
+    played.wait(TIMEOUT_S)
+    assert b"a packet was not completed" in played.packets[-2].data
+
+
 @pytest.mark.parametrize("handshake", [True, False])
 def test_a_byte_now_and_then_keeps_nobody_alive(handshake: bool) -> None:
     played = Played() if handshake else Played(max_session=0).begin()
@@ -263,6 +275,18 @@ def test_what_was_read_before_a_stop_is_heard_however_slow_the_engine() -> None:
     played.consume()
     assert played.heard == speech
     assert played.asked[-1] == Finish()
+    played.tell(Closed(1))
+    assert played.error == "SERVER_STOPPING"
+
+
+def test_all_that_was_read_before_a_stop_is_heard_and_nothing_behind_its_end_matters() -> None:
+    played = Played().begin()
+    speech = bytes(range(256)) * 230
+    played.receive(audio_packets(speech[:-1000]) + STATUS + audio_packets(speech[-1000:]) + FINISH + b"%x0000")
+    assert played.session.phase is Phase.SERVING
+    played.tell(STOPPING)
+    played.consume()
+    assert played.heard == speech
     played.tell(Closed(1))
     assert played.error == "SERVER_STOPPING"
 

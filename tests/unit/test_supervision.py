@@ -220,6 +220,38 @@ def test_who_owes_an_answer_for_too_long_is_ended(asks: str) -> None:
     assert actions[-1] == Lost(0, f"it gave no answer for {HANG_S:g} s and was ended")
 
 
+def test_every_answer_is_owed() -> None:
+    rules = ready_pool(1)
+    rules.request(1, 0, 0)
+    rules.heard(0, Opened(1), 0)
+    rules.hand_on(1, b"ab", 0)
+    rules.hand_on(1, b"cd", 0)
+    rules.heard(0, Consumed(1, 2, in_utterance=False), 1)
+    assert next_actions(rules) == (1 + HANG_S, [Kill(0)])
+
+
+def test_one_answer_is_owed_to_an_end_however_often_it_is_told() -> None:
+    rules = ready_pool(1)
+    rules.request(1, 0, 0)
+    rules.heard(0, Opened(1), 0)
+    assert rules.finish(1, 0) == [Tell(0, Finish(1))]
+    assert rules.finish(1, 0) == []
+    assert rules.release(1, 0) == [Tell(0, Abort(1))]
+    rules.heard(0, Closed(1), 0)
+    assert rules.due(10 * HANG_S) == []
+
+
+def test_an_end_that_comes_after_it_is_over_does_not_touch_the_next_session() -> None:
+    rules = ready_pool(1)
+    rules.request(1, 0, 0)
+    rules.finish(1, 0)
+    rules.request(2, 60, 0)
+    rules.heard(0, Opened(1), 0)
+    rules.heard(0, Closed(1), 0)
+    assert rules.release(1, 0) == []
+    assert rules.hand_on(2, b"ab", 0) == [Tell(0, Audio(2, b"ab"))]
+
+
 def test_a_sign_of_life_is_enough() -> None:
     rules = ready_pool(1)
     rules.request(1, 0, 0)
@@ -316,17 +348,19 @@ class Process:
         self.is_killed = False
         self.has_failed = False
         self.session: Optional[int] = None
+        self.last_s = 0.0  # that it was asked with nothing to do, or answered
 
-    def next_answer(self) -> Optional[Any]:
+    def next_answer(self) -> Any:
         """Deal with the next command, as an engine does."""
         command = self.commands.pop(0)
         if isinstance(command, Open):
             assert self.session is None, "two sessions on one engine"
             self.session = command.session
         elif isinstance(command, (Finish, Abort)):
-            if command.session != self.session:
-                return None  # it has been closed by Finish
+            assert command.session == self.session
             self.session = None
+            # One answer is for both: an Abort behind Finish finds nothing to end.
+            self.commands = [other for other in self.commands if other != Abort(command.session)]
         return answer(command)
 
 
@@ -353,11 +387,15 @@ class World(RuleBasedStateMachine):
                 assert not self.gave_up
                 self.processes[action.slot] = Process()
             elif isinstance(action, Kill):
-                assert action.slot in self.processes
-                self.processes[action.slot].is_killed = True
+                process = self.processes[action.slot]
+                assert process.commands or not process.is_ready, "who owes nothing is ended"
+                process.is_killed = True
             elif isinstance(action, Tell):
-                assert self.processes[action.slot].is_ready
-                self.processes[action.slot].commands.append(action.command)
+                process = self.processes[action.slot]
+                assert process.is_ready
+                if not process.commands:
+                    process.last_s = self.now_s
+                process.commands.append(action.command)
             elif isinstance(action, Inform):
                 self.inform(action)
             elif isinstance(action, GiveUp):
@@ -414,10 +452,11 @@ class World(RuleBasedStateMachine):
         session = list(self.having)[choice % len(self.having)]
         self.carry_out(self.supervision.finish(session, self.now_s))
 
-    @precondition(lambda self: self.having or self.waiting)
+    @precondition(lambda self: self.having or self.waiting or self.dead)
     @rule(choice=st.integers(0, 9))
     def leave(self, choice: int) -> None:
-        session = [*self.having, *self.waiting][choice % len([*self.having, *self.waiting])]
+        sessions = [*self.having, *self.waiting, *self.dead]
+        session = sessions[choice % len(sessions)]
         self.having.pop(session, None)
         self.waiting.pop(session, None)
         self.dead.add(session)
@@ -449,11 +488,10 @@ class World(RuleBasedStateMachine):
         if slot is None or self.processes[slot].is_killed:
             return
         process = self.processes[slot]
+        process.last_s = self.now_s
         if recognises and process.session is not None:
             self.carry_out(self.supervision.heard(slot, Recognized(process.session, 0, 1, "text", 0.1), self.now_s))
-        said = process.next_answer()
-        if said is not None:
-            self.carry_out(self.supervision.heard(slot, said, self.now_s))
+        self.carry_out(self.supervision.heard(slot, process.next_answer(), self.now_s))
 
     @rule(choice=st.integers(0, 9), short_of_room=st.booleans())
     def die(self, choice: int, short_of_room: bool) -> None:
@@ -483,6 +521,12 @@ class World(RuleBasedStateMachine):
     def who_owes_an_answer_is_looked_at_in_time(self) -> None:
         if any(process.commands and not process.is_killed for process in self.processes.values()):
             assert self.supervision.next_due_s <= self.now_s + HANG_S
+
+    @invariant()
+    def who_owes_an_answer_for_too_long_is_ended(self) -> None:
+        for process in self.processes.values():
+            if process.commands and not process.is_killed:
+                assert self.now_s < process.last_s + HANG_S + 0.01
 
     @invariant()
     def a_session_is_on_the_engine_that_it_was_told(self) -> None:
