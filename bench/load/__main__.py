@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser("python -m bench.load", description=__doc__.splitlines()[0])
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 16, 24], help="one row for each number")
     parser.add_argument("--seconds", type=float, default=60.0, help="that count, of each row")
     parser.add_argument("--packet-ms", type=int, default=30, help="of audio in a packet")

@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser("python -m bench.recognizers", description=__doc__.splitlines()[0])
     parser.add_argument("--every", type=int, default=1, help="take one recording of so many (default: all)")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--only", nargs="*", choices=CONTENDERS, default=list(CONTENDERS))
