@@ -1,4 +1,4 @@
-"""The clients that the documents show, run as they stand there against a real server."""
+"""The clients that the documents show, run as they stand there against a real server, and what they advise."""
 
 import os
 import shutil
@@ -14,11 +14,13 @@ from bench.speech import error_rate
 from demo.recording import TRANSCRIPT
 from tests.harness.markdown import Document
 from tests.harness.server import PROJECT, ServerProcess
-from tests.harness.wire import Wire
+from tests.harness.wire import END, FINISH, STATUS, Wire, audio_packets
+from util import Header, Packet, Result, parse_result
 
 PROTOCOL = Document(PROJECT / "docs" / "protocol.md")
 README = Document(PROJECT / "README.md")
 CLIENT_S = 60.0
+SECOND_BYTES = 32000
 
 
 class Sample(NamedTuple):
@@ -79,7 +81,7 @@ def test_a_client_of_the_protocol_document_gets_the_text_and_paces_like_a_microp
     need(sample.needs)
     began_s = time.monotonic()
     lines = run(sample.arguments(tmp_path, server.port, recording), tmp_path).splitlines()
-    assert time.monotonic() - began_s >= recording.stat().st_size / 32000
+    assert time.monotonic() - began_s >= recording.stat().st_size / SECOND_BYTES
     results = [line.split(" ", 4) for line in lines]
     assert [(kind, start_s, end_s) for kind, start_s, end_s, _, _ in results] == expected_times()
     assert error_rate([[TRANSCRIPT]], [" ".join(text for *_, text in results)], "en") <= 0.1
@@ -113,3 +115,48 @@ def test_the_client_of_the_readme_gets_the_text(server: ServerProcess, recording
     (recording.parent / "readme.py").write_text(code.replace("5000", str(server.port)), encoding="utf-8")
     lines = run([sys.executable, "readme.py"], recording.parent).splitlines()
     assert error_rate([[TRANSCRIPT]], [" ".join(line.split(" ", 2)[2] for line in lines)], "en") <= 0.1
+
+
+# --- what the protocol document advises
+
+
+def test_audio_sent_again_from_the_end_of_the_last_result_gives_the_rest_with_its_times(
+    server: ServerProcess, speech: bytes
+) -> None:
+    with Wire(server.port) as lost:
+        lost.start()
+        lost.send(audio_packets(speech[: 8 * SECOND_BYTES]))
+        first = read_result(lost)
+    resumed_bytes = round(first.end_s * 16000) * 2
+    with Wire(server.port) as wire:
+        wire.start()
+        wire.send(audio_packets(speech[resumed_bytes:]) + FINISH)
+        again = read_result(wire)
+        assert wire.read_all() == [END]
+    offset_s = resumed_bytes / SECOND_BYTES
+    assert offset_s + again.start_s == pytest.approx(6.7, abs=0.15)
+    assert offset_s + again.end_s == pytest.approx(10.0, abs=0.15)
+    assert "better" in again.text
+
+
+def test_a_second_of_silence_ends_an_utterance_and_status_requests_keep_the_session(phrase: bytes) -> None:
+    timeout_s = 1.0
+    assert phrase.endswith(bytes(SECOND_BYTES))
+    settings = {"model": {"language": "en"}, "network": {"socket_timeout": timeout_s}}
+    with ServerProcess(settings) as server, Wire(server.port) as wire:
+        wire.start()
+        wire.send(audio_packets(phrase))
+        assert "better" in read_result(wire).text
+        pause_ends_s = time.monotonic() + 2.5 * timeout_s
+        while time.monotonic() < pause_ends_s:
+            wire.send(STATUS)
+            assert wire.read() == Packet(Header.ENGINE_STATUS, b"engine 0: running")
+        wire.send(audio_packets(phrase) + FINISH)
+        assert "better" in read_result(wire).text
+        assert wire.read_all() == [END]
+
+
+def read_result(wire: Wire) -> Result:
+    packet = wire.read()
+    assert packet is not None
+    return parse_result(packet.data)
