@@ -13,7 +13,7 @@ import pytest
 from bench.speech import error_rate
 from demo.recording import TRANSCRIPT
 from tests.harness.markdown import Document
-from tests.harness.server import PROJECT, ServerProcess
+from tests.harness.server import PROJECT, ServerProcess, Settings
 from tests.harness.wire import END, FINISH, STATUS, Wire, audio_packets
 from util import Header, Packet, Result, parse_result
 
@@ -142,7 +142,7 @@ def test_audio_sent_again_from_the_end_of_the_last_result_gives_the_rest_with_it
 def test_a_second_of_silence_ends_an_utterance_and_status_requests_keep_the_session(phrase: bytes) -> None:
     timeout_s = 1.0
     assert phrase.endswith(bytes(SECOND_BYTES))
-    settings = {"model": {"language": "en"}, "network": {"socket_timeout": timeout_s}}
+    settings: Settings = {"model": {"language": "en"}, "network": {"socket_timeout": timeout_s}}
     with ServerProcess(settings) as server, Wire(server.port) as wire:
         wire.start()
         wire.send(audio_packets(phrase))

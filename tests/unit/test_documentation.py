@@ -137,17 +137,17 @@ def choices(key: str) -> set[str]:
     return set(re.split(r", | or ", listed.replace("'", "")))
 
 
-ROWS = [
-    pytest.param(setting, id=f"{readme.name}-{setting.key}")
-    for readme in (README, README_KO)
-    for setting in settings(readme)
-]
-NUMBERS = [row for row in ROWS if parse_range(row.values[0].allowed)]
-CHOICES = [row for row in ROWS if row not in NUMBERS and row.values[0].key not in FREE]
+def identifier(value: object) -> str:
+    return value.key if isinstance(value, Setting) else str(value)
 
 
-@pytest.mark.parametrize("setting", NUMBERS)
-def test_the_model_takes_the_numbers_that_the_readme_allows_and_no_others(setting: Setting) -> None:
+SETTINGS = [(readme.name, setting) for readme in (README, README_KO) for setting in settings(readme)]
+NUMBERS = [(name, setting) for name, setting in SETTINGS if parse_range(setting.allowed)]
+CHOICES = [row for row in SETTINGS if row not in NUMBERS and row[1].key not in FREE]
+
+
+@pytest.mark.parametrize(("name", "setting"), NUMBERS, ids=identifier)
+def test_the_model_takes_the_numbers_that_the_readme_allows_and_no_others(name: str, setting: Setting) -> None:
     allowed = parse_range(setting.allowed)
     assert allowed is not None
     inside = [allowed.low + 1, allowed.high or LONGEST_S]
@@ -161,8 +161,8 @@ def test_the_model_takes_the_numbers_that_the_readme_allows_and_no_others(settin
     assert [value for value in outside if not fault(setting.key, value)] == []
 
 
-@pytest.mark.parametrize("setting", CHOICES)
-def test_the_model_takes_the_choices_that_the_readme_lists_and_no_others(setting: Setting) -> None:
+@pytest.mark.parametrize(("name", "setting"), CHOICES, ids=identifier)
+def test_the_model_takes_the_choices_that_the_readme_lists_and_no_others(name: str, setting: Setting) -> None:
     listed = parse_choice(setting.allowed)
     if setting.key == "logging.save_pcm":
         assert listed == ["true", "false"]
