@@ -4,4 +4,5 @@ server.py    a server process of one's own: start, wait until it is ready, stop
 wire.py      a client that can do what no decent client does
 engines.py   the server's other processes
 leaving.py   how clients go away
+markdown.py  the project's documents
 """
