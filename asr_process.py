@@ -305,25 +305,25 @@ class EnginePool:
             try:
                 process = ASRProcess(slot, self._settings, self._board)
                 came_from = process.start(self._fork_server)
-                self._register(slot, process)
                 how = self._listen(slot, process)
             except ForkFailed as error:
                 how, short_of_room = str(error), error.short_of_room
             except OSError as error:  # no descriptor for its queues
                 how, short_of_room = f"its process cannot be started ({error.strerror})", True
+            except Exception:  # whatever it is, the slot is to have an engine again
+                _log.exception("engine %d: its keeper fails", slot)
+                how = "its keeper failed"
             with self._changed:
                 self._board.mark(slot, Work.NONE)
                 self._perform(self._supervision.died(slot, how, time.monotonic(), short_of_room))
                 self._changed.notify_all()
 
-    def _register(self, slot: int, process: ASRProcess) -> None:
+    def _listen(self, slot: int, process: ASRProcess) -> str:
+        """Until the process is gone; returns how it ended."""
         with self._changed:
             self._processes[slot] = process
             if self._stopping:
                 process.kill()
-
-    def _listen(self, slot: int, process: ASRProcess) -> str:
-        """Until the process is gone; returns how it ended."""
         try:
             for answer in process.answers():
                 self._hear(slot, answer)

@@ -174,13 +174,15 @@ class Connection:
     # --- what the session wants
 
     def _act(self) -> None:
-        """Do what the session asks for, until it asks for nothing more."""
-        actions = self._session.take_actions()
-        while actions:
+        """Send what the client takes, and do what the session asks for, until it asks for nothing more."""
+        self._flush()
+        while True:
+            actions = self._session.take_actions()
+            if not actions:
+                return
             for action in actions:
                 self._perform(action)
             self._flush()
-            actions = self._session.take_actions()
 
     def _flush(self) -> None:
         try:

@@ -3,8 +3,10 @@
 import contextlib
 import socket
 import threading
+import time
 from typing import Iterator, List
 
+import psutil
 import pytest
 
 from tcp_client import ServerError, StreamingClient
@@ -208,6 +210,29 @@ def test_a_client_that_never_reads_is_cut_off_and_delays_nobody(impatient: Serve
                 deaf.send(STATUS * 1000)
         impatient.wait_for_line(r"ends: engine 0, user deaf")
     assert_free(impatient)
+
+
+def rests(server: ServerProcess) -> bool:
+    """Whether the server's own process uses no processor, for a moment."""
+    process = psutil.Process(server.process.pid)
+    before_s = sum(process.cpu_times()[:2])
+    time.sleep(0.3)
+    return sum(process.cpu_times()[:2]) - before_s < 0.03
+
+
+def test_who_reads_late_gets_everything(server: ServerProcess) -> None:
+    """Defends: what could not be sent is sent when the client takes it, however much has gathered."""
+    questions = 250_000  # their answers are more than the server keeps and the kernel's buffers hold
+    with Wire(server.port) as wire:
+        wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        wire.start("late")
+        sender = threading.Thread(target=wire.send, args=(STATUS * questions + FINISH,))
+        sender.start()
+        wait_until(lambda: rests(server))  # it waits for the client, and does not spin
+        packets = wire.read_all()
+        sender.join()
+    assert [packet.header for packet in packets].count(Header.ENGINE_STATUS) == questions
+    assert packets[-1] == END
 
 
 # --- taking turns
