@@ -1,7 +1,7 @@
 """A session as the client sees it: what may be sent when, what may come when, and what it means."""
 
 from contextlib import suppress
-from typing import Callable
+from typing import Callable, Dict, List
 
 import pytest
 from hypothesis import given, settings
@@ -66,14 +66,14 @@ def speak(protocol: ClientProtocol) -> bytes:
 
 
 WELCOMED = hear(welcome_packet(""))
-SAY: dict[str, Callable[[ClientProtocol], bytes]] = {
+SAY: Dict[str, Callable[[ClientProtocol], bytes]] = {
     "%u": ask,
     "%c": ClientProtocol.ask_status,
     "%b": ClientProtocol.begin,
     "%s": speak,
     "%f": ClientProtocol.finish,
 }
-WAY_TO: dict[ClientState, list[Callable[[ClientProtocol], object]]] = {
+WAY_TO: Dict[ClientState, List[Callable[[ClientProtocol], object]]] = {
     ClientState.OPENING: [],
     ClientState.INQUIRING: [ClientProtocol.ask_status],
     ClientState.ASKED: [ask],
@@ -220,9 +220,9 @@ PIECES = [*(header.value + b"0000" for header in Header), b"%R000B1.0 2.0 : x", 
 
 @settings(deadline=None)
 @given(st.sampled_from(list(WAY_TO)), st.lists(st.one_of(st.sampled_from(PIECES), st.binary(max_size=8)), max_size=15))
-def test_arbitrary_bytes_end_in_a_protocol_error_at_worst(state: ClientState, pieces: list[bytes]) -> None:
+def test_arbitrary_bytes_end_in_a_protocol_error_at_worst(state: ClientState, pieces: List[bytes]) -> None:
     protocol = protocol_in(state)
-    events: list[ClientEvent] = []
+    events: List[ClientEvent] = []
     with suppress(ProtocolError):
         for piece in pieces:
             protocol.receive(piece)
