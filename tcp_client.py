@@ -13,6 +13,7 @@ What can go wrong is the tree of errors in `client/errors.py`; `ClientError` is 
 """
 
 import argparse
+import os
 import queue
 import socket
 import ssl
@@ -73,7 +74,9 @@ _TLS_ALERT = b"\x15\x03"  # opens the answer of a server that expects TLS
 
 EXIT_OK = 0
 EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as of a command that the signal ended
+# 128 + SIGINT or SIGPIPE, as of a command that the signal ended
+EXIT_INTERRUPTED = 130
+EXIT_UNREAD = 141
 
 
 class StreamingClient:
@@ -194,10 +197,10 @@ class StreamingClient:
         host, port = self._address
         try:
             sock = socket.create_connection(self._address, self._timeout_s)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except (OSError, UnicodeError) as error:  # UnicodeError: a name that is none
             raise ConnectError(f"no server answers at {host} port {port}: {_reason(error)}") from error
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls is None:
             sock.settimeout(None)  # a slow recogniser holds a sender up for as long as it takes
             self._socket = sock
@@ -341,6 +344,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except KeyboardInterrupt:
         print("tcp_client: interrupted; the session is over", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except BrokenPipeError:  # whoever read the results has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still has to write
+        return EXIT_UNREAD
     return EXIT_OK
 
 

@@ -136,6 +136,17 @@ def test_results_reach_a_pipe_at_once_although_there_is_a_bar(recording: Path, t
     assert b"TIMEOUT" in terminal.wait_until_closed()
 
 
+def test_a_reader_that_has_enough_ends_the_command_without_a_word(recording: Path) -> None:
+    with serving(session(RESULT * 5000 + END_PACKET)) as port, subprocess.Popen(
+        [*COMMAND, "--port", str(port), "--ifn", str(recording)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait(60)) == (b"", 141)
+
+
 # --- errors
 
 

@@ -115,6 +115,7 @@ def test_a_server_that_wants_tls_is_told_from_others() -> None:
 
 
 def resets(connection: socket.socket) -> None:
+    connection.recv(1024)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
