@@ -1,53 +1,61 @@
-"""Both sides of the process boundary: engines that recognise, and the pool that leases them.
+"""Engines as the server sees them: their processes, and the pool that gives them to sessions.
 
-    server process                                     engine process, one each
-    ┌───────────────────────────────────────┐          ┌──────────────────────────────────┐
-    │ session ──▶ Lease ── commands queue ──┼─────────▶│ receiver ─▶ frames ─▶ VAD        │
-    │    ▲                                  │          │   ─▶ Endpointer ─▶ utterance     │
-    │    └─ SessionSink ◀─ keeper thread ◀──┼──────────┼── answers queue ◀─ Recognizer    │
-    └───────────────────────────────────────┘          └──────────────────────────────────┘
+    server process                                          engine process, one each
+    ┌──────────────────────────────────────────────┐        ┌─────────────────────────────────────┐
+    │ session ─▶ EnginePool ─▶ ASRProcess.send ────┼────────▶ listener ─▶ frames ─▶ VAD           │
+    │    ▲          │ ▲             commands queue │        │   ─▶ endpointer ─▶ utterance        │
+    │    │     Supervision          answers queue  │        │                                     │
+    │    └─ messages ◀─┴── keeper thread ◀─────────┼────────┼── worker ◀─ recogniser              │
+    └──────────────────────────────────────────────┘        └─────────────────────────────────────┘
 
-Each engine has one pair of queues, thrown away with it: a process that is killed while it holds a queue's lock
-blocks nobody else. Who owns what: the pool's lock guards every engine's state in the server; the engine process
-owns audio and endpointing. An engine is idle again when *it* has said that a session is over, not before.
+The rules are in `server/supervision.py`, which is pure; here is what they need to act: processes, queues, threads, the
+clock, one lock. Each engine has one pair of queues, thrown away with it: a process that is killed while it holds a
+queue's lock blocks nobody else.
 """
 
 import contextlib
-import errno
+import itertools
 import logging
+import multiprocessing.process
+import os
+import queue
+import select
 import signal
 import threading
 import time
-from collections import deque
-from typing import Any, Callable, Deque, Iterator, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import logger
-from boundary.messages import Answer, Closed, Command, Consumed, Logged, Ready, Recognized, StartFailed
+from boundary.messages import Answer, Command, Logged, Recognized
 from boundary.settings import EngineSettings
+from engine.main import engine_main
 from engine.turns import Board, Work
-from forkserver import start as fork_server
-from server.leasing import Engine, EngineState, Lease, LeaseOver, SessionSink, Ticket
-from server.load import Load, LoadMeter
+from forkserver.start import CONTEXT, ForkFailed, ForkServer
+from server.load import LoadMeter
+from server.supervision import (
+    Action,
+    AllReady,
+    EngineFailed,
+    EngineState,
+    GiveUp,
+    Inform,
+    Kill,
+    Lost,
+    Refused,
+    SessionMessage,
+    Start,
+    Supervision,
+    Tell,
+)
 
-__all__ = ["ASRProcess", "EnginePool", "EngineSettings", "EngineState", "Lease", "LeaseOver", "SessionSink", "Ticket"]
+__all__ = ["ASRProcess", "EnginePool", "EngineState"]
 
 _log = logging.getLogger(__name__)
 
-_JOIN_S = 5.0
+_END_S = 5.0  # for the kernel to end a process that was killed
 _UNKNOWN_EXIT = 255  # multiprocessing's word for the status of a process whose fork server is gone
-_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 
-
-def _run_engine(*args: Any) -> None:
-    """Where the engine process begins."""
-    try:
-        from engine.worker import engine_main  # noqa: PLC0415 - the server process does not load torch
-    except Exception as error:  # a library that is missing, or for which there is no memory
-        reason = f"an engine cannot load what it needs ({error}); is requirements.txt installed, is there memory?"
-        args[-1].put(StartFailed(reason))
-        return
-
-    engine_main(*args)
+# --- one process -----------------------------------------------------------------------------
 
 
 class ASRProcess:
@@ -55,29 +63,38 @@ class ASRProcess:
 
     Args:
         index: of the engine.
-        config: of every engine.
+        settings: of every engine.
         board: where the engines see how busy they are.
-        log_level: of its log.
-        retells: whether it logs how the model was loaded.
     """
 
-    def __init__(self, index: int, config: EngineSettings, board: Board, log_level: str, retells: bool) -> None:
+    def __init__(self, index: int, settings: EngineSettings, board: Board) -> None:
         # Typed Any for their pipe ends, which multiprocessing shows to nobody but its own concurrent.futures.
-        self._commands: Any = fork_server.CONTEXT.SimpleQueue()
-        self._answers: Any = fork_server.CONTEXT.SimpleQueue()
-        self._process = fork_server.CONTEXT.Process(
-            target=_run_engine,
-            args=(index, config, board, log_level, retells, self._commands, self._answers),
+        self._commands: Any = CONTEXT.SimpleQueue()
+        self._answers: Any = CONTEXT.SimpleQueue()
+        self._handle: Optional[int] = None
+        self._process = CONTEXT.Process(
+            target=engine_main,
+            args=(index, settings, board, self._commands, self._answers),
             name=f"engine-{index}",
             daemon=True,
         )
 
-    def start(self) -> None:
-        """Start the process; raises OSError when the machine has no room for it."""
-        self._process.start()
+    def start(self, fork_server: ForkServer) -> int:
+        """Fork the process; returns the id of what it was forked from. Raises ForkFailed."""
+        try:
+            came_from = fork_server.fork(self._process)
+        except BaseException:
+            self._close_queues()
+            raise
+        self._handle = _open_handle(self._process.pid)
+        # From now on only `close` asks how it ended: multiprocessing would, in any thread that starts a process, and
+        # of two who ask at once one is told nonsense.
+        children: Any = multiprocessing.process
+        children._children.discard(self._process)
         # Each side lets go of the other's ends, so that both learn of the other's death from the queue itself.
         self._commands._reader.close()
         self._answers._writer.close()
+        return came_from
 
     @property
     def pid(self) -> Optional[int]:
@@ -99,247 +116,251 @@ class ASRProcess:
             yield answer
 
     def kill(self) -> None:
-        """End the process at once, also a frozen one."""
-        self._process.kill()
+        """End the process at once, also a frozen one; before `close` only.
+
+        By the process itself, not by what multiprocessing believes: that takes an engine for ended when the fork server
+        that it came from is.
+        """
+        with contextlib.suppress(ProcessLookupError):
+            if self._handle is not None:
+                signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+            elif self._process.pid is not None:  # nobody else has the id: until `close`, the answers queue is watched
+                os.kill(self._process.pid, signal.SIGKILL)
 
     def close(self) -> str:
         """Let go of the process, ending it if need be; returns how it ended."""
-        self._process.kill()
-        self._process.join(_JOIN_S)
+        self.kill()
+        if self._handle is not None:
+            ended = select.poll()
+            ended.register(self._handle, select.POLLIN)
+            ended.poll(_END_S * 1000)
+            os.close(self._handle)
+            self._handle = None
+        self._process.join(_END_S)
         exit_code = self._process.exitcode
-        self._commands._writer.close()
-        self._answers._reader.close()
+        self._close_queues()
         if exit_code == -signal.SIGKILL:
             return "it was killed, as the system does when memory runs out"
         if exit_code == _UNKNOWN_EXIT:
             return "nobody knows of what: what it was forked from is gone too"
         return f"it was ended by signal {-exit_code}" if exit_code and exit_code < 0 else f"exit status {exit_code}"
 
+    def _close_queues(self) -> None:
+        for end in (self._commands._reader, self._commands._writer, self._answers._reader, self._answers._writer):
+            end.close()
 
-_BACKOFF_FIRST_S = 0.5
-_BACKOFF_LIMIT_S = 30.0
-_STABLE_S = 10.0  # an engine that lived longer than this, or has served a session, was not in a crash loop
-_FAILED_STARTS_LIMIT = 5
-_OVERSLEPT_S = 1.0
+
+def _open_handle(pid: Optional[int]) -> Optional[int]:
+    """A descriptor of the process, which no other process can come to have (pidfd_open(2)); None where there is none.
+
+    Python has it since 3.9, Linux since 5.3.
+    """
+    if pid is None or not hasattr(os, "pidfd_open"):
+        return None
+    with contextlib.suppress(OSError):
+        return os.pidfd_open(pid)
+    return None
+
+
+# --- all of them -----------------------------------------------------------------------------
+
+Post = Callable[[SessionMessage], None]
 
 
 class EnginePool:
-    """The engines: leases them to sessions, replaces those that die or hang.
+    """The engines: gives them to sessions, replaces those that die or hang.
 
-    One keeper thread for each engine starts its process, listens to it and starts the next one; one watchdog thread
-    ends processes that owe an answer for too long.
+    One keeper thread for each engine starts its process and listens to it; one thread does what the clock asks for.
+    One lock guards the state; under it nothing waits: what is sent to an engine fits into its queue, and what a session
+    is told goes into its mailbox.
 
     Args:
-        config: for every engine; `config.model.channel` of them run.
-        log_level: of the engines' processes.
+        settings: of every engine; `settings.model.channel` of them run.
         on_ready: called once, when every engine has loaded its model.
-        on_fatal: called at most once, with the reason, when an engine cannot be started at all.
+        on_fatal: called at most once, with the reason, when no engine can be had.
     """
 
-    def __init__(
-        self,
-        config: EngineSettings,
-        log_level: str,
-        on_ready: Callable[[], None],
-        on_fatal: Callable[[str], None],
-    ) -> None:
-        self._config = config
-        self._log_level = log_level
+    def __init__(self, settings: EngineSettings, on_ready: Callable[[], None], on_fatal: Callable[[str], None]) -> None:
+        n_engines = settings.model.channel
+        self._settings = settings
         self._on_ready = on_ready
         self._on_fatal = on_fatal
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
-        self._engines = [Engine(index) for index in range(config.model.channel)]
-        self._board = Board(fork_server.CONTEXT, config.model.channel)
-        self._tickets: Deque[Ticket] = deque()
+        self._fork_server = ForkServer(settings.model)
+        self._board = Board(CONTEXT, n_engines)
+        self._changed = threading.Condition(threading.RLock())
+        self._supervision = Supervision(n_engines, settings.model.hang_timeout)
+        self._processes: Dict[int, ASRProcess] = {}  # by slot
+        self._posts: Dict[int, Post] = {}  # by session, until it is told that it has no engine (any more)
+        self._numbers = itertools.count(1)
         self._load = LoadMeter()
-        self._sessions = 0
-        self._first_starts = 0  # engines that have been ready at least once
         self._stopping = False
-        self._threads: List[threading.Thread] = []
+        self._starts: List[queue.SimpleQueue[Optional[Start]]] = [queue.SimpleQueue() for _ in range(n_engines)]
+        self._threads = [threading.Thread(target=self._watch_clock, name="clock", daemon=True)]
+        for slot in range(n_engines):
+            self._threads.append(threading.Thread(target=self._keep, args=(slot,), name=f"keeper-{slot}", daemon=True))
 
     def start(self) -> None:
-        """Begin to start the engines; the model is loaded first, and brought if need be. Main thread only."""
-        fork_server.start(self._config.model)
-        for engine in self._engines:
-            self._start_thread(self._keep, f"keeper-{engine.index}", engine)
-        self._start_thread(self._watch, "watchdog")
-
-    def _start_thread(self, target: Callable[..., None], name: str, *args: Any) -> None:
-        thread = threading.Thread(target=target, args=args, name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        """Begin to start the engines; the model is loaded first, and brought if need be."""
+        with self._changed:
+            self._perform(self._supervision.begin(time.monotonic()))
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """End every engine and every thread; sessions that still run lose theirs."""
+        """End every engine and every thread; sessions that still run are not told."""
         with self._changed:
             self._stopping = True
+            self._perform(self._supervision.stop())
             self._changed.notify_all()
-            for engine in self._engines:
-                if engine.process is not None:
-                    engine.process.kill()
-        fork_server.stop()
+            for starts in self._starts:
+                starts.put(None)
+        self._fork_server.stop()
         for thread in self._threads:
             thread.join()
-        fork_server.stop()  # a keeper that was just starting an engine may have brought it back
+
+    # --- for sessions
 
     def states(self) -> List[EngineState]:
         """What each engine does, in order."""
-        with self._lock:
-            return [engine.state for engine in self._engines]
+        with self._changed:
+            return self._supervision.states()
 
-    # --- leasing
+    @property
+    def sessions(self) -> int:
+        """How many have an engine or wait for one."""
+        return len(self._posts)
 
-    def request(self, sink: SessionSink, on_granted: Callable[[], object]) -> Ticket:
-        """Ask for an engine: the ticket has its lease at once, or gets it in turn.
+    def request(self, post: Post, patience_s: float) -> int:
+        """Ask for an engine; returns the session's number.
 
-        `on_granted` is called then, under the pool's lock: it must not block.
+        `post` is told `Granted`, at once or within `patience_s`, or `Refused`; then what comes of the session. It is
+        called under the pool's lock, by any thread: it must not block.
         """
-        ticket = Ticket(sink, on_granted)
-        with self._lock:
-            idle = next((engine for engine in self._engines if engine.state is EngineState.SLEEPING), None)
-            if idle is None:
-                self._tickets.append(ticket)
-            else:
-                self._grant(idle, ticket)
-        return ticket
+        with self._changed:
+            session = next(self._numbers)
+            self._posts[session] = post
+            self._perform(self._supervision.request(session, patience_s, time.monotonic()))
+            self._changed.notify_all()
+            return session
 
-    def withdraw(self, ticket: Ticket) -> Optional[Lease]:
-        """Give up waiting; returns the lease if the ticket has got one in the meantime."""
-        with self._lock:
-            if ticket in self._tickets:
-                self._tickets.remove(ticket)
-        return ticket.lease
+    def hand_on(self, session: int, pcm: bytes) -> None:
+        """Give the session's engine audio: at most CHUNK_BYTES, WINDOW_BYTES with what it has not consumed yet."""
+        with self._changed:
+            self._perform(self._supervision.hand_on(session, pcm, time.monotonic()))
 
-    def any_clearing_up(self) -> bool:
-        """Whether an engine whose client has gone is about to be free."""
-        with self._lock:
-            return any(engine.lease is not None and engine.lease.released for engine in self._engines)
+    def finish(self, session: int) -> None:
+        """No more audio: the session is told of what is left, then `Closed`."""
+        with self._changed:
+            self._perform(self._supervision.finish(session, time.monotonic()))
 
-    def _grant(self, engine: Engine, ticket: Ticket) -> None:
-        self._sessions += 1
-        engine.state = EngineState.RUNNING
-        engine.lease = ticket.lease = Lease(self._lock, engine, self._sessions, ticket.sink)
-        ticket.lease.open()
+    def release(self, session: int) -> None:
+        """The session is over, at whatever point: it is told nothing more."""
+        with self._changed:
+            self._posts.pop(session, None)
+            self._perform(self._supervision.release(session, time.monotonic()))
 
-    def _make_idle(self, engine: Engine) -> None:
-        engine.lease = None
-        engine.state = EngineState.SLEEPING
-        if self._tickets:
-            ticket = self._tickets.popleft()
-            self._grant(engine, ticket)
-            ticket.on_granted()
+    # --- what the rules ask for, with the lock held
 
-    # --- one engine's life, in its keeper thread
+    def _perform(self, actions: List[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Tell):
+                if action.slot in self._processes:
+                    self._processes[action.slot].send(action.command)
+            elif isinstance(action, Inform):
+                self._inform(action)
+            elif isinstance(action, Start):
+                self._starts[action.slot].put(action)
+            elif isinstance(action, Kill):
+                self._kill(action.slot)
+            elif isinstance(action, Lost):
+                _log.error("engine %d: %s; it is started again", action.slot, action.reason)
+            elif isinstance(action, AllReady):
+                self._on_ready()
+            elif isinstance(action, GiveUp):
+                self._on_fatal(action.reason)
 
-    def _keep(self, engine: Engine) -> None:
-        failed_starts = deaths_in_a_row = 0
-        if engine.index > 0:
-            self._wait_for_the_first()
-        while not self._stopping:
-            started_s = time.monotonic()
+    def _inform(self, action: Inform) -> None:
+        if isinstance(action.message, (Refused, EngineFailed)):
+            post = self._posts.pop(action.session, None)
+        else:
+            post = self._posts.get(action.session)
+        if post is not None:
+            post(action.message)
+
+    def _kill(self, slot: int) -> None:
+        process = self._processes.get(slot)
+        if process is not None:
+            process.kill()
+        else:
+            self._fork_server.kill()
+
+    # --- one engine's process, in its keeper's thread
+
+    def _keep(self, slot: int) -> None:
+        came_from = 0
+        for start in iter(self._starts[slot].get, None):
+            if start.afresh:
+                self._fork_server.replace(came_from)
+            short_of_room = False
             try:
-                death = self._live(engine)
-            except Exception:
-                _log.exception("engine %d: its keeper fails", engine.index)
-                death = _Death(reason="its keeper failed")
-                if engine.process is not None:
-                    engine.process.close()
-                self._bury(engine, death.reason)
-            if self._stopping:
-                return
-            if death.was_ready:
-                failed_starts = 0
-            elif not (death.short_of_room and self._has_been_ready()):  # room comes back when clients leave
-                failed_starts += 1
-            if failed_starts == _FAILED_STARTS_LIMIT or (death.explained and not self._has_been_ready()):
-                self._on_fatal(death.reason)
-                return
-            worked = death.served or time.monotonic() - started_s >= _STABLE_S
-            deaths_in_a_row = 1 if worked else deaths_in_a_row + 1
-            _log.error("engine %d: %s; it is started again", engine.index, death.reason)
-            self._back_off(deaths_in_a_row)
+                process = ASRProcess(slot, self._settings, self._board)
+                came_from = process.start(self._fork_server)
+                self._register(slot, process)
+                how = self._listen(slot, process)
+            except ForkFailed as error:
+                how, short_of_room = str(error), error.short_of_room
+            except OSError as error:  # no descriptor for its queues
+                how, short_of_room = f"its process cannot be started ({error.strerror})", True
+            with self._changed:
+                self._board.mark(slot, Work.NONE)
+                self._perform(self._supervision.died(slot, how, time.monotonic(), short_of_room))
+                self._changed.notify_all()
 
-    def _live(self, engine: Engine) -> "_Death":
-        """Run one process from start to death; its session, if any, learns of the death."""
-        death = _Death()
-        try:
-            retells = engine.index == 0 and engine.starts == 0
-            process = ASRProcess(engine.index, self._config, self._board, self._log_level, retells)
-            process.start()
-        except (OSError, EOFError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "what engines are forked from has died"
-            return death._replace(
-                short_of_room=isinstance(error, OSError) and error.errno in _NO_ROOM,
-                reason=f"its process cannot be started ({reason})",
-            )
-        with self._lock:
-            engine.process = process
+    def _register(self, slot: int, process: ASRProcess) -> None:
+        with self._changed:
+            self._processes[slot] = process
             if self._stopping:
                 process.kill()
-        for answer in process.answers():
-            if isinstance(answer, StartFailed):
-                death = death._replace(explained=True, reason=answer.reason)
-            elif isinstance(answer, Ready):
-                death = death._replace(was_ready=True)
-            elif isinstance(answer, Closed):
-                death = death._replace(served=True)
-            self._handle(engine, answer)
-        ending = process.close()
-        if not death.explained:
-            death = death._replace(reason=self._hung_reason() if engine.was_hung else f"its process died ({ending})")
-        self._bury(engine, death.reason)
-        return death
 
-    def _hung_reason(self) -> str:
-        return f"it gave no answer for {self._config.model.hang_timeout:g} s and was ended"
+    def _listen(self, slot: int, process: ASRProcess) -> str:
+        """Until the process is gone; returns how it ended."""
+        try:
+            for answer in process.answers():
+                self._hear(slot, answer)
+        finally:
+            with self._changed:
+                del self._processes[slot]
+            ending = process.close()
+        return f"its process died ({ending})"
 
-    def _bury(self, engine: Engine, reason: str) -> None:
-        with self._lock:
-            lease = engine.lease
-            engine.reset()
-            self._board.mark(engine.index, Work.NONE)
-            if lease is not None:
-                lease.cut_off()
-        if lease is not None and not lease.released:
-            lease.sink.on_engine_failed(f"engine {engine.index}: {reason}")
-
-    def _handle(self, engine: Engine, answer: Answer) -> None:
+    def _hear(self, slot: int, answer: Answer) -> None:
         if isinstance(answer, Logged):
             logger.handle_forwarded(answer.record)
-            return
-        with self._lock:
-            lease = engine.lease
-            room = self._note(engine, answer, time.monotonic())
-        if isinstance(answer, Ready):
-            self._count_ready(engine)
-        elif lease is not None and not lease.released:
-            if room:
-                lease.sink.on_room()
-            elif isinstance(answer, Recognized):
-                lease.sink.on_segment(answer)
-            elif isinstance(answer, Closed):
-                lease.sink.on_finished()
+        now_s = time.monotonic()
+        with self._changed:
+            if isinstance(answer, Recognized) and self._load.add(now_s, answer.end_s - answer.start_s, answer.busy_s):
+                self._changed.notify_all()
+            self._perform(self._supervision.heard(slot, answer, now_s))
 
-    def _note(self, engine: Engine, answer: Answer, now_s: float) -> bool:
-        """Bring the state up to date; returns whether the engine's session may offer again what was refused."""
-        engine.hear(answer, now_s)
-        if isinstance(answer, (Ready, Closed)):
-            self._make_idle(engine)
-        elif isinstance(answer, Recognized):
-            load = self._load.add(now_s, answer.end_s - answer.start_s, answer.busy_s)
-            if load is not None:
-                self._tell(load)
-        elif isinstance(answer, Consumed) and engine.lease is not None and engine.lease.session == answer.session:
-            return engine.lease.consumed(answer)
-        return False
+    # --- the clock's thread
 
-    def _tell(self, load: Load) -> None:
-        running = sum(state is EngineState.RUNNING for state in self.states())
+    def _watch_clock(self) -> None:
+        """Let the rules do what is due. What comes to be owed meanwhile is due later, so nobody need wake it."""
+        with self._changed:
+            while not self._stopping:
+                now_s = time.monotonic()
+                self._perform(self._supervision.due(now_s))
+                if self._load.due_s <= now_s:
+                    self._tell_load()
+                due_s = min(self._supervision.next_due_s, self._load.due_s)
+                self._changed.wait(min(max(0.0, due_s - now_s), threading.TIMEOUT_MAX))
+
+    def _tell_load(self) -> None:
+        load, states = self._load.take(), self._supervision.states()
         _log.info(
             "%d of %d engines in use; last minute: %d segments, %.1f s, real-time factor %.2f",
-            running,
-            len(self._engines),
+            states.count(EngineState.RUNNING),
+            len(states),
             load.segments,
             load.speech_s,
             load.real_time_factor,
@@ -350,65 +371,3 @@ class EnginePool:
                 "take a smaller model.size, fewer engines (model.channel), or a machine with more cores",
                 load.real_time_factor,
             )
-
-    # --- starting
-
-    def _has_been_ready(self) -> bool:
-        return self._first_starts == len(self._engines)
-
-    def _wait_for_the_first(self) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._first_starts > 0 or self._stopping)
-
-    def _count_ready(self, engine: Engine) -> None:
-        with self._changed:
-            engine.starts += 1
-            if engine.starts > 1:
-                return
-            self._first_starts += 1
-            all_ready = self._has_been_ready()
-            self._changed.notify_all()
-        if all_ready:
-            self._on_ready()
-
-    def _back_off(self, deaths_in_a_row: int) -> None:
-        """An engine that died once is back at once; one that keeps dying is not."""
-        if deaths_in_a_row > 1:
-            delay_s = min(_BACKOFF_FIRST_S * 2 ** (deaths_in_a_row - 2), _BACKOFF_LIMIT_S)
-            with self._changed:
-                self._changed.wait_for(lambda: self._stopping, delay_s)
-
-    # --- the watchdog's thread
-
-    def _watch(self) -> None:
-        """End every process that owes an answer for longer than `hang_timeout`.
-
-        Sleeping for as long as the nearest deadline, or one whole `hang_timeout`, misses nothing: whatever comes to
-        be owed meanwhile has its deadline later.
-        """
-        limit_s = self._config.model.hang_timeout
-        expected_s = time.monotonic()
-        with self._changed:
-            while not self._stopping:
-                now_s = time.monotonic()
-                if now_s - expected_s > _OVERSLEPT_S:  # this process was frozen: its engines' answers are not read yet
-                    for engine in self._engines:
-                        engine.owed_since_s = now_s
-                for engine in self._engines:
-                    if engine.overdue_s(now_s) >= limit_s and engine.process is not None and not engine.was_hung:
-                        engine.was_hung = True
-                        engine.process.kill()
-                waiting = [engine.overdue_s(now_s) for engine in self._engines if not engine.was_hung]
-                nearest_s = limit_s - max(waiting, default=0.0)
-                expected_s = now_s + nearest_s
-                self._changed.wait(nearest_s)
-
-
-class _Death(NamedTuple):
-    """How a process ended."""
-
-    was_ready: bool = False
-    short_of_room: bool = False  # the machine had no process, descriptor or memory for it
-    served: bool = False  # at least one session from beginning to end
-    explained: bool = False  # the process itself said why it cannot start
-    reason: str = ""

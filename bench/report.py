@@ -1,77 +1,52 @@
-"""What a comparison gives, as a table in Markdown and as JSON."""
+"""What a benchmark gives: rows and what they were measured with, as a table in Markdown and as JSON."""
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import List, NamedTuple, Sequence
+from typing import Any, Callable, Dict, Generic, List, Mapping, NamedTuple, Optional, Sequence, TypeVar
 
-from bench import kept
+NOT_MEASURED = "–"
 
-REFERENCES = ("faster-whisper int8, beam 5", "OpenVINO GenAI int8, beam 5")
-
-
-class Row(NamedTuple):
-    """One contender on one language."""
-
-    name: str
-    language: str
-    times_real_time: float
-    error_rate: float
-    peak_mb: float
+Row = TypeVar("Row", bound=NamedTuple)
+Columns = Mapping[str, Callable[[Row], str]]  # the heading of each, and what stands below it for a row
 
 
-class Report(NamedTuple):
-    """The rows, and what they were measured with."""
+@dataclass
+class Report(Generic[Row]):
+    """Rows, and what they were measured with: what JSON says beside them."""
 
-    recordings: int
-    threads: int
+    facts: Dict[str, Any]
     rows: List[Row]
 
     def write(self, path: Path) -> None:
         """Keep it as JSON."""
-        kept.write(path, self)
+        content = {**self.facts, "rows": [row._asdict() for row in self.rows]}
+        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @classmethod
-    def read(cls, path: Path) -> "Report":
+    def read(cls, path: Path, row_type: Callable[..., Row]) -> "Report[Row]":
         """What `write` kept."""
-        return cls(**kept.read(path, Row))
-
-    @property
-    def conditions(self) -> str:
-        """What was measured with, in one line."""
-        plural = "" if self.threads == 1 else "s"
-        return f"Whisper base, {self.threads} thread{plural}, {self.recordings} recordings, in turns in one run"
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        rows = [row_type(**row) for row in facts.pop("rows")]
+        return cls(facts, rows)
 
 
-def metric(language: str) -> str:
-    """What the error rate of a language counts: characters or words."""
-    return "CER" if language == "ko" else "WER"
+def table(conditions: str, columns: Columns[Row], rows: Sequence[Row] = ()) -> str:
+    """What was measured with in one line, and the rows in Markdown; without rows, what stands above them."""
+    heading = [conditions, "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    return "\n".join(heading + [line(columns, row) for row in rows])
 
 
-def ratio(row: Row, reference: str, rows: Sequence[Row]) -> str:
-    """How many times as fast as the reference on the same language; a dash where that was not measured."""
-    for other in rows:
-        if (other.name, other.language) == (reference, row.language):
-            return f"{row.times_real_time / other.times_real_time:.2f} ×"
-    return "–"
+def line(columns: Columns[Row], row: Row) -> str:
+    """One row in Markdown."""
+    return f"| {' | '.join(cell(row) for cell in columns.values())} |"
 
 
-def table(report: Report) -> str:
-    """The rows in Markdown."""
-    lines = [
-        report.conditions,
-        "",
-        "| recogniser | language | × real time | error rate | peak memory, MB | against "
-        + " | against ".join(REFERENCES)
-        + " |",
-        "|---" * (5 + len(REFERENCES)) + "|",
-    ]
-    for row in report.rows:
-        cells = [
-            row.name,
-            row.language,
-            f"{row.times_real_time:.1f}",
-            f"{100 * row.error_rate:.1f} % ({metric(row.language)})",
-            f"{row.peak_mb:.0f}",
-            *(ratio(row, reference, report.rows) for reference in REFERENCES),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+def number(value: Optional[float], digits: int = 0, unit: str = "") -> str:
+    """A number with so many digits after the point, or a dash for one that was not measured."""
+    return NOT_MEASURED if value is None else f"{value:.{digits}f}{unit}"
+
+
+def percent(share: Optional[float]) -> str:
+    """A share with one digit after the point."""
+    return number(None if share is None else 100 * share, 1, " %")

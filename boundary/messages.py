@@ -91,6 +91,6 @@ CHUNK_BYTES = 15 * 1024  # with its overhead, four pages in one write
 _COMMAND_OVERHEAD_BYTES = 128
 
 
-def cost_bytes(pcm: bytes) -> int:
-    """What an Audio command takes of the window: whole pages."""
-    return -(-(len(pcm) + _COMMAND_OVERHEAD_BYTES) // _PAGE_BYTES) * _PAGE_BYTES
+def cost_bytes(n_bytes: int) -> int:
+    """What an Audio command of so much PCM takes of the window: whole pages."""
+    return -(-(n_bytes + _COMMAND_OVERHEAD_BYTES) // _PAGE_BYTES) * _PAGE_BYTES

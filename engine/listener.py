@@ -19,13 +19,13 @@ class Listener:
     Its own thread only receives: an abort is seen in mid-recognition, and so is the server's death.
 
     Args:
-        config: of the engine.
+        settings: of the engine.
         commands: queue from the server.
         answers: queue to the server.
     """
 
-    def __init__(self, config: EngineSettings, commands: Any, answers: Any) -> None:
-        self._config = config
+    def __init__(self, settings: EngineSettings, commands: Any, answers: Any) -> None:
+        self._settings = settings
         self._commands = commands
         self._answers = answers
         self._pending: queue.SimpleQueue[Command] = queue.SimpleQueue()
@@ -33,7 +33,7 @@ class Listener:
         self._aborted: Optional[int] = None
         self._opened_s = 0.0
         self._audio_bytes = 0
-        self._segmenter = Segmenter(config)
+        self._segmenter = Segmenter(settings)
         self.session: Optional[int] = None
         threading.Thread(target=self._receive, name="receiver", daemon=True).start()
 
@@ -45,7 +45,7 @@ class Listener:
     @property
     def is_ahead_of_time(self) -> bool:
         """Whether the client has sent more than anybody can have said since the session began."""
-        audio_s = self._audio_bytes / self._config.audio.bytes_per_second
+        audio_s = self._audio_bytes / self._settings.audio.bytes_per_second
         return audio_s - (time.monotonic() - self._opened_s) > _AHEAD_OF_TIME_S
 
     @property
@@ -89,16 +89,16 @@ class Listener:
             self.session = command.session
             self._opened_s = time.monotonic()
             self._audio_bytes = 0
-            self._segmenter = Segmenter(self._config)
+            self._segmenter = Segmenter(self._settings)
             self._answers.put(Opened(command.session))
         elif isinstance(command, Audio):
             if command.session == self.session:
                 self._audio_bytes += len(command.pcm)
                 yield from self._segmenter.feed(command.pcm)
-            self._answers.put(Consumed(command.session, cost_bytes(command.pcm), self._segmenter.in_utterance))
+            self._answers.put(Consumed(command.session, cost_bytes(len(command.pcm)), self._segmenter.in_utterance))
         elif command.session == self.session:
             if isinstance(command, Finish):
                 yield from self._segmenter.finish()
             self.session = None
-            self._segmenter = Segmenter(self._config)
+            self._segmenter = Segmenter(self._settings)
             self._answers.put(Closed(command.session))

@@ -19,10 +19,10 @@ class Utterance(NamedTuple):
 class Segmenter:
     """One session's audio: bytes in, utterances out. Keeps no more than the open segment and its pre-roll."""
 
-    def __init__(self, config: EngineSettings) -> None:
-        self._audio = config.audio
-        self._vad = webrtcvad.Vad(config.vad.mode)
-        self._endpointer = Endpointer(config.vad, config.audio.frame_duration_ms)
+    def __init__(self, settings: EngineSettings) -> None:
+        self._audio = settings.audio
+        self._vad = webrtcvad.Vad(settings.vad.mode)
+        self._endpointer = Endpointer(settings.vad, settings.audio.frame_duration_ms)
         self._pcm = bytearray()
         self._pcm_start = 0  # frames: where _pcm begins
         self._next_byte = 0  # in _pcm: where the next frame begins

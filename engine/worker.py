@@ -1,14 +1,11 @@
-"""What runs in an engine process."""
+"""Utterances → text, one session after the other; also before they have ended."""
 
 import contextlib
 import logging
-import os
-import signal
 import time
 from typing import Any, NamedTuple, Optional
 
-import logger
-from boundary.messages import Logged, Ready, Recognized, StartFailed, Working
+from boundary.messages import Ready, Recognized, StartFailed, Working
 from boundary.settings import EngineSettings
 from engine.listener import Listener
 from engine.segmenter import Utterance
@@ -16,7 +13,6 @@ from engine.turns import CORES, Board, Work
 from forkserver import heap, template
 from recognizer import RecognizerError
 from recognizer.audio import to_samples
-from recognizer.memory import is_out_of_memory
 from recognizer.recognizer import Cancelled, Recognition, Recognizer
 
 _log = logging.getLogger(__name__)
@@ -42,12 +38,12 @@ class EngineWorker:
     turns out to be the end, the result is there or on its way; if not, it is thrown away.
     """
 
-    def __init__(self, index: int, config: EngineSettings, board: Board, commands: Any, answers: Any) -> None:
+    def __init__(self, index: int, settings: EngineSettings, board: Board, commands: Any, answers: Any) -> None:
         self._index = index
-        self._config = config
+        self._settings = settings
         self._board = board
         self._answers = answers
-        self._listener = Listener(config, commands, answers)
+        self._listener = Listener(settings, commands, answers)
         self._ended: Optional[Utterance] = None  # taken from the listener in the middle of a recognition
         self._work = Work.NONE
         self._utterance = Utterance(0.0, 0.0, b"")  # that is being recognised
@@ -60,8 +56,9 @@ class EngineWorker:
 
     def run(self) -> None:
         """Take the model, then serve until the server goes away."""
+        heap.prepare_to_work()
         try:
-            self._recognizer = template.take_recognizer(self._config.model)
+            self._recognizer = template.take_recognizer(self._settings.model)
         except RecognizerError as error:
             self._answers.put(StartFailed(str(error)))
             return
@@ -113,7 +110,7 @@ class EngineWorker:
         self._result = None
         self._began_s = time.monotonic()
         self._turn_to(work)
-        samples = to_samples(utterance.pcm, self._config.audio.sample_rate)
+        samples = to_samples(utterance.pcm, self._settings.audio.sample_rate)
         with contextlib.suppress(Cancelled):
             recognition = self._recognizer.recognize(samples, self._is_cancelled)
             self._result = _Result(utterance, recognition, time.monotonic() - self._began_s, work is Work.AHEAD)
@@ -165,30 +162,3 @@ class EngineWorker:
         if threads != self._threads:
             self._threads = threads
             self._recognizer.use_threads(threads)
-
-
-def engine_main(  # noqa: PLR0913, PLR0917 - a process has no other way to be told
-    index: int, config: EngineSettings, board: Board, log_level: str, retells: bool, commands: Any, answers: Any
-) -> None:
-    """The engine process: `commands` and `answers` are its pair of queues."""
-    # The server alone decides when an engine ends: Ctrl-C and a service manager signal every process.
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, signal.SIG_IGN)
-    # The server's ends came along; while this process holds them, it would never read that the server has died.
-    commands._writer.close()
-    answers._reader.close()
-    logger.forward_records(log_level, lambda record: answers.put(Logged(record)))
-    heap.prepare_to_work()
-    try:
-        worker = EngineWorker(index, config, board, commands, answers)  # from now on, the server's death ends it
-        if retells:
-            template.retell()
-        if not template.IS_SHARED:
-            _log.warning("this engine has loaded the model for itself, as it could not be shared")
-        worker.run()
-    except Exception as error:
-        if is_out_of_memory(error):
-            _log.error("there is no memory left for a recognition: the engine ends")
-        else:
-            _log.exception("the engine fails")
-        os._exit(1)

@@ -5,10 +5,14 @@ pages are shared until it writes to them. Nothing that breaks across a fork, thr
 """
 
 import contextlib
+import errno
 import multiprocessing
 import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import os
 import signal
+import sys
+import threading
 from typing import Any
 
 from config.sections import ModelConfig
@@ -21,30 +25,112 @@ _PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # A thread that waits for work sleeps: a spinning one would take the core of another engine. (GNU OpenMP's manual, 4)
 # OpenBLAS, which numpy brings, would keep memory for threads that nothing here uses.
 _ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
+DEAF_TO = (signal.SIGINT, signal.SIGTERM)  # the server alone decides when its processes end
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
+_LOOK_AGAIN_S = 0.1
 
 
-def start(model: ModelConfig) -> None:
-    """Start it, deaf to Ctrl-C; it loads the model before it forks the first engine. Main thread only."""
-    # Whatever the working directory, PYTHONPATH tells it where its preload is; no argument does.
-    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    if _PROJECT not in paths:
-        os.environ["PYTHONPATH"] = os.pathsep.join([_PROJECT] + [path for path in paths if path])
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    os.environ[SERVER_VARIABLE] = str(os.getpid())
-    os.environ[MODEL_VARIABLE] = model.model_dump_json()
-    CONTEXT.set_forkserver_preload(["forkserver.tether", "forkserver.preload"])
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        multiprocessing.forkserver.ensure_running()
-    finally:
-        signal.signal(signal.SIGINT, previous)
+class ForkFailed(Exception):
+    """No engine could be forked; the text says why.
+
+    Attributes:
+        short_of_room: the machine had no process, descriptor or memory left.
+    """
+
+    def __init__(self, reason: str, short_of_room: bool = False) -> None:
+        super().__init__(f"its process cannot be started ({reason})")
+        self.short_of_room = short_of_room
 
 
-def stop() -> None:
-    """End it, also while it loads; engines that it has forked go on."""
-    server: Any = multiprocessing.forkserver._forkserver
-    with contextlib.suppress(ProcessLookupError):
-        if server._forkserver_pid is not None:
-            os.kill(server._forkserver_pid, signal.SIGKILL)
-    server._stop()
+class ForkServer:
+    """multiprocessing's fork server, of which a process has one; for several threads. Make it in the main thread.
+
+    Args:
+        model: that it loads before it forks the first engine.
+    """
+
+    def __init__(self, model: ModelConfig) -> None:
+        self._lock = threading.Lock()
+        self._stopped = False
+        # Typed Any for what multiprocessing shows to nobody: its process's id, and how to let go of it.
+        self._server: Any = multiprocessing.forkserver._forkserver
+        # Whatever the working directory, PYTHONPATH tells it where its preload is; no argument does.
+        paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        if _PROJECT not in paths:
+            os.environ["PYTHONPATH"] = os.pathsep.join([_PROJECT] + [path for path in paths if path])
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        os.environ[SERVER_VARIABLE] = str(os.getpid())
+        os.environ[MODEL_VARIABLE] = model.model_dump_json()
+        CONTEXT.set_forkserver_preload(["forkserver.tether", "forkserver.preload"])
+        _hide_main_module()
+        multiprocessing.resource_tracker.ensure_running()  # its own start would let signals through later
+
+    def fork(self, process: Any) -> int:
+        """Start a process of CONTEXT's, and the fork server where none runs: then this takes as long as its model.
+
+        Returns:
+            The fork server's process id.
+
+        Raises:
+            ForkFailed: also after `stop`.
+        """
+        with self._lock:
+            # What a terminal or a service manager sends to every process waits until the tether ignores it.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)
+            try:
+                multiprocessing.forkserver.ensure_running()
+                if self._stopped:
+                    raise ForkFailed("the server stops")
+                process.start()
+            except (EOFError, ConnectionError) as error:
+                raise ForkFailed(self._ending()) from error
+            except OSError as error:
+                raise ForkFailed(error.strerror or str(error), error.errno in _NO_ROOM) from error
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            pid: int = self._server._forkserver_pid
+            return pid
+
+    def replace(self, pid: int) -> None:
+        """End it, if it is still the process `pid`; the next engine gets a new one."""
+        with self._lock:
+            if self._server._forkserver_pid == pid:
+                self._end()
+
+    def kill(self) -> None:
+        """End its process without waiting for that: who waits to be forked from it learns that it is gone."""
+        if self._server._forkserver_pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._server._forkserver_pid, signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it for good, also while it loads; engines that it has forked go on."""
+        self._stopped = True
+        while True:
+            self.kill()
+            if self._lock.acquire(timeout=_LOOK_AGAIN_S):  # else multiprocessing has just brought it back
+                break
+        self._end()
+        self._lock.release()
+
+    def _end(self) -> None:
+        self.kill()
+        self._server._stop()
+
+    def _ending(self) -> str:
+        """How its process has ended."""
+        pid, what = self._server._forkserver_pid, "what engines are forked from"
+        result = pid and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        if not result:
+            return f"{what} is gone"
+        if result.si_code == os.CLD_EXITED:
+            return f"{what} has ended with status {result.si_status}; if it said why, that stands above"
+        return f"{what} was ended by signal {result.si_status}"
+
+
+def _hide_main_module() -> None:
+    """Each child of multiprocessing's would run the server's main module once more (`multiprocessing.spawn`)."""
+    main = sys.modules["__main__"]
+    main.__spec__ = None
+    vars(main).pop("__file__", None)

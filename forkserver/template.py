@@ -4,7 +4,9 @@ On CUDA nothing is loaded here, as a device cannot be shared across a fork: each
 """
 
 import gc
+import json
 import logging
+import mmap
 import multiprocessing
 import os
 from typing import List, NamedTuple, Optional
@@ -47,7 +49,10 @@ def take_recognizer(model: ModelConfig) -> Recognizer:
 
 
 def retell() -> None:
-    """Log what was logged while the model was loaded."""
+    """Log what was logged while the model was loaded, in the first engine that is forked with it."""
+    if _told[0]:
+        return
+    _told[0] = 1
     for record in _keeper.records:
         record.processName = multiprocessing.current_process().name
         source = logging.getLogger(record.name)
@@ -81,7 +86,8 @@ def _prepare(announced: Optional[str]) -> _Prepared:
     root.addHandler(_keeper)
     root.setLevel(logging.DEBUG)
     try:
-        settings = _settings(ModelConfig.model_validate_json(announced))
+        # Checked by the server; what a path leads to may have gone since, and the recogniser says that better.
+        settings = _settings(ModelConfig.model_construct(**json.loads(announced)))
         if resolve_device(settings.device).type != "cpu":
             return _Prepared()
         heap.prepare_to_load()
@@ -99,5 +105,6 @@ def _prepare(announced: Optional[str]) -> _Prepared:
     return _Prepared(recognizer)
 
 
+_told = mmap.mmap(-1, 1)  # shared with all that are forked
 _keeper = _Keeper()
 _prepared = _prepare(os.environ.get(MODEL_VARIABLE))

@@ -7,13 +7,14 @@ import ctypes
 import os
 import signal
 
-from forkserver.start import SERVER_VARIABLE
+from forkserver.start import DEAF_TO, SERVER_VARIABLE
 
 _PR_SET_PDEATHSIG = 1  # prctl(2); forked children do not inherit it
 
 # Ctrl-C and a service manager signal every process, but sessions may finish before the server stops.
-for _signum in (signal.SIGINT, signal.SIGTERM):
+for _signum in DEAF_TO:
     signal.signal(_signum, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, DEAF_TO)
 
 _libc = ctypes.CDLL(None)
 if hasattr(_libc, "prctl"):

@@ -1,4 +1,4 @@
-"""A listening socket that outlives the server: systemd's socket activation (sd_listen_fds(3)).
+"""A socket to listen on: of our own, or one that outlives the server by systemd's activation (sd_listen_fds(3)).
 
 Errors:
     ActivationError   what was handed over is no socket to listen on; the text is one line
@@ -35,5 +35,19 @@ def take_listener() -> Optional[socket.socket]:
         raise ActivationError(f"LISTEN_FDS: descriptor {_FIRST_DESCRIPTOR}: {error.strerror}") from error
     if not listening or listener.family not in (socket.AF_INET, socket.AF_INET6):
         raise ActivationError("LISTEN_FDS: expected a ListenStream with a port, and Accept=no")
+    listener.setblocking(False)
+    return listener
+
+
+def bind(ip: str, port: int) -> socket.socket:
+    """A socket of this process's own, not listening yet. Raises OSError, and UnicodeError for what is no address."""
+    family, kind, protocol, _, address = socket.getaddrinfo(ip, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        raise
     listener.setblocking(False)
     return listener

@@ -1,6 +1,7 @@
 """How busy the engines are, for the log. Pure: knows no clock."""
 
-from typing import NamedTuple, Optional
+import math
+from typing import NamedTuple
 
 PERIOD_S = 60.0
 
@@ -25,22 +26,27 @@ class Load(NamedTuple):
 
 
 class LoadMeter:
-    """Adds up what the engines do, period by period."""
+    """Adds up what the engines do in a minute; a minute begins with its first segment.
+
+    Attributes:
+        due_s: when the minute is over and its load to be taken; infinite while there is none.
+    """
 
     def __init__(self) -> None:
         self._load = Load()
-        self._began_s = 0.0
+        self.due_s = math.inf
 
-    def add(self, now_s: float, speech_s: float, busy_s: float) -> Optional[Load]:
-        """Count a segment that was recognised; returns the period's load when it closes one.
-
-        A period begins with its first segment, and lasts at least PERIOD_S.
-        """
-        if not self._load.segments:
-            self._began_s = now_s
+    def add(self, now_s: float, speech_s: float, busy_s: float) -> bool:
+        """Count a segment that was recognised; returns whether a minute begins with it."""
         load = self._load
         self._load = Load(load.segments + 1, load.speech_s + speech_s, load.busy_s + busy_s)
-        if now_s - self._began_s < PERIOD_S:
-            return None
-        closed, self._load = self._load, Load()
-        return closed
+        if load.segments:
+            return False
+        self.due_s = now_s + PERIOD_S
+        return True
+
+    def take(self) -> Load:
+        """The load of the minute that is over."""
+        load, self._load = self._load, Load()
+        self.due_s = math.inf
+        return load

@@ -1,6 +1,11 @@
-"""How fast a client may send. Pure: knows no clock."""
+"""How fast a client may send, and how often one that says nothing is looked at. Pure: knows no clock."""
 
 _BURST_S = 5.0  # of sending at the limit that a client may catch up on, after a network that stood still
+
+# A look at a client that says nothing costs more than the audio in it. With this pause for each, all of them together
+# are looked at some 670 times a second, however many there are.
+_QUIET_PAUSE_EACH_S = 0.0015
+_QUIET_PAUSE_LIMIT_S = 0.15
 
 
 class Pace:
@@ -20,3 +25,11 @@ class Pace:
             return 0.0
         self._due_s = max(self._due_s, now_s - _BURST_S) + audio_s / self._max_speed
         return max(0.0, self._due_s - now_s)
+
+
+def quiet_pause_s(sessions: int, closing_silence_s: float) -> float:
+    """How long not to look at a client that says nothing, where so many have an engine or wait for one.
+
+    `closing_silence_s` ends an utterance: half of it goes by at most.
+    """
+    return min(sessions * _QUIET_PAUSE_EACH_S, _QUIET_PAUSE_LIMIT_S, closing_silence_s / 2)

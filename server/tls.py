@@ -12,10 +12,9 @@ import select
 import socket
 import ssl
 import threading
-from typing import Optional, Tuple, Union
+from typing import Optional, Tuple
 
 from config.sections import NetworkConfig
-from server.waiting import Deadline, wait_ready
 
 _log = logging.getLogger(__name__)
 
@@ -100,71 +99,67 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-class TlsSocket:
-    """The TLS side of a non-blocking socket, which one thread may read while another writes.
-
-    OpenSSL allows neither at once, so each call holds a lock; none blocks but the handshake.
-    """
+class TlsStream:
+    """The TLS side of a client's socket; for one thread. No call blocks."""
 
     def __init__(self, sock: socket.socket, settings: TlsSettings) -> None:
         self._socket = sock
         self._settings = settings
-        self._lock = threading.Lock()
-        self._secured: Optional[ssl.SSLSocket] = None  # once keys are agreed on
-        self._closing = False  # nothing more is sent, and nothing that comes matters
+        self._secured: Optional[ssl.SSLSocket] = None
+        self._has_keys = False
+        self._finished = False  # nothing more is sent, and nothing that comes matters
         self._ended = False  # the client has said goodbye, or sent what cannot be decrypted
-
-    def handshake(self, deadline: Deadline) -> None:
-        """Agree on keys; before that nothing can be sent. Raises TlsFailed."""
-        try:
-            with self._lock:
-                context = self._settings.context()
-                secured = context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
-                self._socket = secured
-            while not self._shake_hands(secured, deadline):
-                pass
-        except (OSError, ValueError) as error:
-            raise TlsFailed(_reason(error)) from error
-
-    def _shake_hands(self, secured: ssl.SSLSocket, deadline: Deadline) -> bool:
-        """One step; returns whether it was the last."""
-        try:
-            with self._lock:
-                secured.do_handshake()
-                self._secured = secured
-            return True
-        except ssl.SSLWantReadError:
-            wanted = select.POLLIN
-        except ssl.SSLWantWriteError:
-            wanted = select.POLLOUT
-        if not wait_ready([self], wanted, deadline.remaining_s()):
-            raise TlsFailed("the handshake was not completed in time")
-        return False
+        self.reading_needs = select.POLLIN
+        self.writing_needs = select.POLLOUT
 
     def fileno(self) -> int:
         """For poll, which tells the truth: neither decrypted bytes nor the end of them is left in here unseen."""
         return self._socket.fileno()
 
-    def recv(self, size: int) -> bytes:
-        """About `size` bytes; raises BlockingIOError when there are none, OSError."""
-        with self._lock:
-            if self._closing or self._secured is None:
-                return socket.socket.recv(self._socket, size)
-            return b"" if self._ended else self._read(self._secured, size)
-
-    def _read(self, secured: ssl.SSLSocket, size: int) -> bytes:
-        """Until nothing more has come, or about `size` bytes: never a part of what has been decrypted."""
-        received = bytearray()
+    def shake_hands(self) -> bool:
+        """Agree on keys, as far as `reading_needs` lets; returns whether they are agreed on. Raises TlsFailed."""
         try:
-            while len(received) < size or secured.pending():
-                data = secured.recv(max(size - len(received), secured.pending()))
+            if self._secured is None:
+                self._secured = self._settings.context().wrap_socket(
+                    self._socket, server_side=True, do_handshake_on_connect=False
+                )
+                self._socket = self._secured
+            self._secured.do_handshake()
+            self._has_keys = True
+            self.reading_needs = select.POLLIN
+        except ssl.SSLWantReadError:
+            self.reading_needs = select.POLLIN
+        except ssl.SSLWantWriteError:
+            self.reading_needs = select.POLLOUT
+        except (OSError, ValueError) as error:
+            raise TlsFailed(_reason(error)) from error
+        return self._has_keys
+
+    def recv(self, n_bytes: int) -> Optional[bytes]:
+        """About so many bytes; b"" at the end, None while there are none. Raises OSError."""
+        if self._finished or self._secured is None or not self._has_keys:
+            try:
+                return socket.socket.recv(self._socket, n_bytes)
+            except BlockingIOError:
+                return None
+        return b"" if self._ended else self._read(self._secured, n_bytes)
+
+    def _read(self, secured: ssl.SSLSocket, n_bytes: int) -> Optional[bytes]:
+        """Until nothing more has come, or about `n_bytes`: never a part of what has been decrypted."""
+        received = bytearray()
+        self.reading_needs = select.POLLIN
+        try:
+            while len(received) < n_bytes or secured.pending():
+                data = secured.recv(max(n_bytes - len(received), secured.pending()))
                 if not data:
                     self._end()
                     break
                 received += data
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            if not received:
-                raise BlockingIOError from None
+        except ssl.SSLWantReadError:
+            return bytes(received) or None
+        except ssl.SSLWantWriteError:  # of a change of keys
+            self.reading_needs = select.POLLOUT
+            return bytes(received) or None
         except OSError:
             self._end()
         return bytes(received)
@@ -175,37 +170,27 @@ class TlsSocket:
         with contextlib.suppress(OSError):  # it is disconnected already
             socket.socket.shutdown(self._socket, socket.SHUT_RD)
 
-    def send(self, data: Union[bytes, memoryview]) -> int:
-        """Returns how much was taken; raises BlockingIOError when nothing can be, OSError."""
-        with self._lock:
-            if self._secured is None:
-                raise ConnectionError("the TLS handshake is not done")
-            try:
-                return self._secured.send(data)
-            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                raise BlockingIOError from None
+    def send(self, data: bytes) -> int:
+        """Returns how much was taken, 0 while nothing can be. Raises OSError."""
+        if self._secured is None or not self._has_keys:
+            raise ConnectionError("the TLS handshake is not done")
+        self.writing_needs = select.POLLOUT
+        try:
+            return self._secured.send(data)
+        except ssl.SSLWantReadError:
+            self.writing_needs = select.POLLIN
+        except ssl.SSLWantWriteError:
+            pass
+        return 0
 
-    def shutdown(self, how: int) -> None:
-        """Say goodbye to the client, then as of a socket."""
-        with self._lock:
-            if not self._closing and self._secured is not None:
-                self._closing = True
-                _say_goodbye(self._secured)
-            socket.socket.shutdown(self._socket, how)
-
-    def setsockopt(self, level: int, option: int, value: int) -> None:
-        """As of a socket."""
-        self._socket.setsockopt(level, option, value)
+    def finish(self) -> None:
+        """Say goodbye: no more is sent. The client's goodbye is not waited for. Raises OSError."""
+        self._finished = True
+        if self._secured is not None and self._has_keys:
+            with contextlib.suppress(OSError, ValueError):  # the client's is still to come, or it is gone
+                self._secured.unwrap()
+        socket.socket.shutdown(self._socket, socket.SHUT_WR)
 
     def close(self) -> None:
-        """As of a socket."""
+        """Let go of the socket."""
         self._socket.close()
-
-
-def _say_goodbye(secured: ssl.SSLSocket) -> None:
-    """Send close_notify; the client's is not waited for."""
-    with contextlib.suppress(OSError, ValueError):  # the client's is still to come, or it is gone
-        secured.unwrap()
-
-
-Stream = Union[socket.socket, TlsSocket]

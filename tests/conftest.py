@@ -1,10 +1,10 @@
-import csv
 import os
 from pathlib import Path
-from typing import Iterator, List, NamedTuple
+from typing import Iterator, List
 
 import pytest
 
+from bench.recordings import Recording, read_recordings
 from demo.recording import recording_pcm
 from tests.harness.server import ServerProcess
 
@@ -28,27 +28,10 @@ def server() -> Iterator[ServerProcess]:
         yield process
 
 
-class Reference(NamedTuple):
-    """A recording and what is said in it."""
-
-    path: Path
-    language: str
-    texts: List[str]
-
-
 @pytest.fixture(scope="session")
-def references() -> List[Reference]:
+def recordings() -> List[Recording]:
     """The recordings with transcripts that SPEECH_DIR holds; the test is skipped without it."""
     folder = os.environ.get("SPEECH_DIR")
     if not folder:
         pytest.skip("SPEECH_DIR names no folder of recordings with transcripts")
-    with open(Path(folder) / "manifest.tsv", encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    return [
-        Reference(
-            Path(folder) / row["path"],
-            row["language"],
-            [text for text in (row["reference"], row["alt_reference"]) if text],
-        )
-        for row in rows
-    ]
+    return read_recordings(Path(folder))

@@ -1,11 +1,11 @@
 """What a server holds, to be compared before and after."""
 
-import time
+import contextlib
 from typing import NamedTuple
 
 import psutil
 
-from tests.harness.engines import engine_pids
+from tests.harness.engines import engine_pids, wait_until
 from tests.harness.server import ServerProcess
 
 
@@ -21,10 +21,8 @@ class Footprint(NamedTuple):
 def footprint(server: ServerProcess, at_most_threads: int) -> Footprint:
     """Of a server whose engines all sleep, once the last connections are closed."""
     process = psutil.Process(server.process.pid)
-    end_s = time.monotonic() + 30
-    while _connected(process) or process.num_threads() > at_most_threads:
-        if time.monotonic() > end_s:
-            break  # the figures will show it
+    with contextlib.suppress(AssertionError):  # the figures will show it
+        wait_until(lambda: not _connected(process) and process.num_threads() <= at_most_threads, 30)
     engines = len(engine_pids(server))
     return Footprint(engines, process.num_threads(), process.num_fds(), process.memory_info().rss / 1e6)
 

@@ -11,7 +11,7 @@ from typing import List
 
 import psutil
 
-from tests.harness.engines import engine_pids
+from tests.harness.engines import engine_pids, fork_server_pid, frozen
 from tests.harness.server import ServerProcess
 
 PAUSE_S = (1.0, 6.0)
@@ -56,12 +56,10 @@ class Monkey:
             self._freeze(victim, FREEZE_S)
         elif deed == "freeze for good":
             self._freeze(victim, 1.5 * self._hang_timeout_s)
-        else:
-            os.kill(psutil.Process(victim).ppid(), signal.SIGKILL)
+        elif (fork_server := fork_server_pid(self._server)) is not None:
+            os.kill(fork_server, signal.SIGKILL)
         self.deeds[deed] += 1
 
     def _freeze(self, pid: int, seconds: float) -> None:
-        os.kill(pid, signal.SIGSTOP)
-        self._stopping.wait(seconds)
-        with contextlib.suppress(ProcessLookupError):  # the watchdog ended it
-            os.kill(pid, signal.SIGCONT)
+        with frozen(pid):
+            self._stopping.wait(seconds)

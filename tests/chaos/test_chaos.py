@@ -10,7 +10,7 @@ GROWTH_MB = 40.0  # of the server's own process, whose heap settles
 
 
 def test_in_chaos_every_session_is_right_or_told_and_afterwards_the_server_is_as_before(speech: bytes) -> None:
-    """Defends everything in engine/ and session/ that outlives a death, a freeze, a vanished client, or rubbish."""
+    """Defends everything in server/ and engine/ that outlives a death, a freeze, a vanished client, or rubbish."""
     report = run(DURATION_S, SEED, speech)
     print(report)
     assert report.wrongs == []

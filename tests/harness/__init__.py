@@ -5,4 +5,5 @@ scripted.py  a server for one connection, without an engine, that answers what a
 wire.py      a client that can do what no decent client does
 engines.py   the server's other processes
 leaving.py   how clients go away
+markdown.py  the project's documents
 """

@@ -1,7 +1,9 @@
 """The engines of a server, seen from outside."""
 
+import contextlib
+import signal
 import time
-from typing import List
+from typing import Callable, Iterator, List, Optional
 
 import psutil
 
@@ -9,6 +11,44 @@ from forkserver.start import SERVER_VARIABLE
 from tests.harness.server import ServerProcess
 from tests.harness.wire import END, STATUS, Wire, results, session_bytes
 from util import MAGIC
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    """Ask until it holds, with a pause between: two cores are few."""
+    end_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end_s, condition
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def frozen(*pids: int) -> Iterator[None]:
+    """These processes stand still meanwhile; whoever is left of them goes on afterwards, whatever happens."""
+    processes = [psutil.Process(pid) for pid in pids]
+    try:
+        for process in processes:
+            process.send_signal(signal.SIGSTOP)
+        yield
+    finally:
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGCONT)
+
+
+def kill(pid: int) -> None:
+    """End a process, and wait until it is gone."""
+    process = psutil.Process(pid)
+    process.kill()
+    process.wait(60)
+
+
+def fork_server_pid(server: ServerProcess) -> Optional[int]:
+    """What the next engine will be forked from; None while there is none."""
+    for process in relatives(server.process.pid):
+        with contextlib.suppress(psutil.Error):
+            if process.ppid() == server.process.pid and "multiprocessing.forkserver" in " ".join(process.cmdline()):
+                return process.pid
+    return None
 
 
 def engine_pids(server: ServerProcess) -> List[int]:
@@ -50,7 +90,5 @@ def assert_serves(server: ServerProcess, phrase: bytes) -> None:
 
 
 def wait_until_all_sleep(server: ServerProcess) -> None:
-    """Ask until every engine is free; each question costs the server a connection, so they are asked in turn."""
-    end_s = time.monotonic() + 60
-    while not all(status.endswith(b"sleeping") for status in statuses(server)):
-        assert time.monotonic() < end_s, statuses(server)
+    """Until every engine is free."""
+    wait_until(lambda: all(status.endswith(b"sleeping") for status in statuses(server)))

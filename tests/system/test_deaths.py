@@ -10,7 +10,15 @@ from typing import Callable, Iterator, List, Set
 import psutil
 import pytest
 
-from tests.harness.engines import assert_serves, engine_pids, relatives, statuses, wait_until_all_sleep
+from tests.harness.engines import (
+    assert_serves,
+    engine_pids,
+    kill,
+    relatives,
+    statuses,
+    wait_until,
+    wait_until_all_sleep,
+)
 from tests.harness.server import ServerProcess
 from tests.harness.wire import FINISH, Wire, audio_packets, error_code
 from util import Header
@@ -24,22 +32,10 @@ def one() -> Iterator[ServerProcess]:
         yield process
 
 
-def kill(pid: int) -> None:
-    process = psutil.Process(pid)
-    process.kill()
-    process.wait(60)
-
-
 def kill_and_wait(server: ServerProcess, pid: int) -> None:
     """Until the server has noticed, and has another: before that it says that the dead one sleeps."""
     kill(pid)
     wait_until(lambda: engine_pids(server) not in ([], [pid]))
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end_s = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end_s
 
 
 # --- at every point of a session

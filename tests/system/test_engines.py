@@ -2,14 +2,13 @@
 
 import os
 import signal
-import time
 from typing import Iterator
 
 import psutil
 import pytest
 
 from tcp_client import ServerError, StreamingClient
-from tests.harness.engines import engine_pids, statuses, wait_until_all_sleep
+from tests.harness.engines import engine_pids, frozen, kill, wait_until_all_sleep
 from tests.harness.server import ServerProcess
 from tests.harness.wire import END, FINISH, Wire, audio_packets, error_code, results
 
@@ -48,53 +47,41 @@ def test_an_engine_that_is_killed_fails_its_client_alone_and_is_back(pair: Serve
 
 def test_a_frozen_engine_counts_as_dead_when_it_owes_an_answer(pair: ServerProcess, phrase: bytes) -> None:
     wait_until_all_sleep(pair)
-    frozen = engine_pids(pair)
-    for pid in frozen:
-        os.kill(pid, signal.SIGSTOP)
-    with Wire(pair.port) as wire:
+    with frozen(*engine_pids(pair)), Wire(pair.port) as wire:
         wire.start("freezing")
         wire.send(audio_packets(phrase))
         assert error_code(wire.read_all()) == "ENGINE_FAILED"
     pair.wait_for_line(rf"it gave no answer for {HANG_TIMEOUT_S} s")
-    for pid in set(frozen) & set(engine_pids(pair)):
-        os.kill(pid, signal.SIGCONT)  # the one that owed nothing
     wait_until_all_sleep(pair)
 
 
 def test_a_frozen_engine_does_not_block_a_sender_for_ever(pair: ServerProcess, speech: bytes) -> None:
     wait_until_all_sleep(pair)
-    with StreamingClient("127.0.0.1", pair.port) as client:
-        for pid in engine_pids(pair):
-            os.kill(pid, signal.SIGSTOP)
-        with pytest.raises(ServerError, match="ENGINE_FAILED"):  # noqa: PT012 - some round fails, no one knows which
-            while True:
-                client.send(speech)
-    for pid in engine_pids(pair):
-        os.kill(pid, signal.SIGCONT)
+    with StreamingClient("127.0.0.1", pair.port) as client, frozen(*engine_pids(pair)), pytest.raises(  # noqa: PT012 - in some round
+        ServerError, match="ENGINE_FAILED"
+    ):
+        while True:
+            client.send(speech)
     wait_until_all_sleep(pair)
 
 
 def test_a_client_of_a_frozen_engine_may_leave_at_any_time(pair: ServerProcess) -> None:
     wait_until_all_sleep(pair)
-    with Wire(pair.port) as wire:
-        wire.start("leaver")
-        for pid in engine_pids(pair):
-            os.kill(pid, signal.SIGSTOP)
+    wire = Wire(pair.port)
+    wire.start("leaver")
+    with frozen(*engine_pids(pair)):
         # More than half a page of a pipe each; together little enough for the end of the stream to arrive behind them.
         for _ in range(30):
             wire.send(audio_packets(bytes(2100), 2100))
-    pair.wait_for_line("user leaver.*: the client went away", HANG_TIMEOUT_S / 2)
-    for pid in engine_pids(pair):
-        os.kill(pid, signal.SIGCONT)
+        wire.socket.close()
+        pair.wait_for_line("user leaver.*: the client went away", HANG_TIMEOUT_S / 2)
     wait_until_all_sleep(pair)
 
 
 def test_an_idle_engine_that_dies_is_replaced(pair: ServerProcess) -> None:
     wait_until_all_sleep(pair)
     before = engine_pids(pair)
-    victim = psutil.Process(before[0])
-    victim.kill()
-    victim.wait(10)
+    kill(before[0])
     wait_until_all_sleep(pair)
     assert before[0] not in engine_pids(pair)
     assert before[1] in engine_pids(pair)
@@ -122,24 +109,3 @@ def test_a_session_that_waits_for_nothing_is_not_taken_for_a_hang(pair: ServerPr
         wire.socket.settimeout(60)
         wire.send(FINISH)
         assert wire.read_all() == [END]
-
-
-def test_a_session_outlives_the_process_that_its_engine_was_forked_from(phrase: bytes) -> None:
-    with ServerProcess({"model": {"language": "en"}}) as server:
-        engine = psutil.Process(engine_pids(server)[0])
-        with Wire(server.port) as wire:
-            wire.start()
-            wire.send(audio_packets(phrase))
-            fork_server = engine.parent()
-            assert fork_server is not None
-            fork_server.kill()
-            wire.send(FINISH)
-            packets = wire.read_all()
-        assert "better" in results(packets)[0].lower()
-        assert packets[-1] == END
-        engine.kill()
-        server.wait_for_line("engine 0: its process died .*it is started again")
-        end_s = time.monotonic() + 60
-        while statuses(server) != [b"engine 0: sleeping"]:
-            assert time.monotonic() < end_s
-        assert engine_pids(server)

@@ -296,14 +296,14 @@ def test_all_faults_are_told_at_once(path: Path) -> None:
     )
     assert [line.split(":")[0] for line in lines] == [
         "audio.sample_rate",
+        "network.ip",
+        "network.port",
+        "network.sockettimeout",
         "model.size",
         "model.device",
         "model.language",
         "model.channel",
         "vad",
-        "network.ip",
-        "network.port",
-        "network.sockettimeout",
         "logs",
     ]
 
@@ -382,9 +382,9 @@ def test_the_server_prints_the_faults_and_nothing_else_and_exits_with_2(path: Pa
     assert result.returncode == 2
     assert result.stdout == ""
     assert result.stderr.splitlines() == [
+        "network.port: got '5000'; expected a valid integer",
         "model.langauge: unknown key; did you mean language?",
         "vad.silence_threshold: got 0; expected greater than or equal to 1",
-        "network.port: got '5000'; expected a valid integer",
     ]
     assert [file.name for file in tmp_path.iterdir()] == ["config.yaml"]
 

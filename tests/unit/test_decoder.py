@@ -1,7 +1,6 @@
 """Our encoder and decoder give openai-whisper's tokens; real weights and small random models of every shape."""
 
 import os
-import wave
 from dataclasses import replace
 from typing import List, Optional, Tuple
 
@@ -11,11 +10,11 @@ import whisper
 from torch import Tensor
 from whisper.decoding import DecodingOptions, DecodingResult
 
+from bench.recordings import Recording
 from recognizer.audio import to_samples
 from recognizer.decoder import FastDecoder, FastTask
 from recognizer.encoder import FastEncoder
 from recognizer.weights import load_weights
-from tests.conftest import Reference
 
 BEAM_SIZE = 5
 # Of the recordings in SPEECH_DIR every so many are decoded twice; PARITY_EVERY=1 takes the time for all of them.
@@ -111,12 +110,11 @@ def test_a_prompt_and_a_translation_give_the_same_tokens(base: whisper.Whisper, 
 
 @pytest.mark.parametrize("beam_size", [None, BEAM_SIZE], ids=["greedy", "beam"])
 def test_the_recordings_give_the_same_tokens(
-    base: whisper.Whisper, references: List[Reference], beam_size: Optional[int]
+    base: whisper.Whisper, recordings: List[Recording], beam_size: Optional[int]
 ) -> None:
-    for reference in [reference for reference in references if reference.texts][::EVERY]:
-        with wave.open(str(reference.path), "rb") as file:
-            samples = to_samples(file.readframes(file.getnframes()), file.getframerate())
-        options = replace(OPTIONS, language=reference.language, beam_size=beam_size)
+    for recording in [recording for recording in recordings if recording.references][::EVERY]:
+        samples = to_samples(recording.pcm, 16000)
+        options = replace(OPTIONS, language=recording.language, beam_size=beam_size)
         assert_same(*decode_both(base, log_mel(torch.from_numpy(samples), base), options))
 
 

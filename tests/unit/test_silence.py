@@ -1,17 +1,14 @@
 """Where nobody speaks, nothing is sent; what is said, also badly, is."""
 
-import wave
 from typing import Callable, Dict, List
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from boundary.settings import EngineSettings
-from engine.segmenter import Segmenter
-from recognizer.audio import Samples, to_samples
-from recognizer.recognizer import Recognition, Recognizer, RecognizerSettings
-from tests.conftest import Reference
+from bench.recordings import Recording
+from bench.speech import segments
+from recognizer.recognizer import Recognizer, RecognizerSettings
 
 RATE = 16000
 DURATION_S = 3
@@ -63,17 +60,9 @@ def test_noise_has_no_text(recognizer: Recognizer, noise: Callable[[], npt.NDArr
     assert recognizer.recognize(noise().astype(np.float32)).text == ""
 
 
-def segments(pcm: bytes) -> List[Samples]:
-    segmenter = Segmenter(EngineSettings())
-    return [to_samples(utterance.pcm, RATE) for utterance in (*segmenter.feed(pcm), *segmenter.finish())]
-
-
-def test_recordings_without_speech_have_next_to_no_text(recognizer: Recognizer, references: List[Reference]) -> None:
-    found: List[Recognition] = []
-    for reference in references:
-        if reference.language == "none":
-            with wave.open(str(reference.path), "rb") as file:
-                found += [recognizer.recognize(samples) for samples in segments(file.readframes(file.getnframes()))]
+def test_recordings_without_speech_have_next_to_no_text(recognizer: Recognizer, recordings: List[Recording]) -> None:
+    silent = [recording for recording in recordings if not recording.references]
+    found = [recognizer.recognize(samples) for recording in silent for samples in segments(recording.pcm)]
     assert len(found) > 20
     assert len([recognition for recognition in found if recognition.text]) <= RESULTS_FROM_NOISE
 

@@ -8,13 +8,13 @@ from typing import List, NamedTuple, Optional, Tuple
 
 import psutil
 
-from bench.load_plan import Window
+from bench.load.plan import Window
 
 _MB = 1e6
 
 
 class Usage(NamedTuple):
-    """What was used within the window.
+    """What was used within the window; None where that was not measured.
 
     Attributes:
         generator_cores, server_cores: processor time over the time that passed.
@@ -23,37 +23,37 @@ class Usage(NamedTuple):
         engine_private_mb: of an engine (median), what it alone has: one engine more takes so much more.
     """
 
-    generator_cores: float
+    generator_cores: Optional[float] = None
     server_cores: Optional[float] = None
     server_pss_mb: Optional[float] = None
     engine_pss_mb: Optional[float] = None
     engine_private_mb: Optional[float] = None
 
 
-class UsageWatch:
-    """Measures within the window, in a thread; `pid` is the server's, None for one that is not ours."""
+class UsageWatch(threading.Thread):
+    """Measures within the window while its context is held; `pid` is the server's, None for one of another machine.
+
+    Attributes:
+        usage: what was measured; nothing where the context was left early, or the server had ended.
+    """
 
     def __init__(self, pid: Optional[int], window: Window) -> None:
+        super().__init__(name="usage", daemon=True)
+        self.usage = Usage()
         self._server = None if pid is None else psutil.Process(pid)
         self._window = window
         self._left = threading.Event()
-        self._usage: Optional[Usage] = None
-        self._thread = threading.Thread(target=self._run, name="usage", daemon=True)
 
     def __enter__(self) -> "UsageWatch":
-        self._thread.start()
+        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._left.set()
-        self._thread.join()
+        self.join()
 
-    @property
-    def usage(self) -> Optional[Usage]:
-        """What was measured; None where the window was left early, or the server had ended."""
-        return self._usage
-
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Measure."""
         if self._wait_until(self._window.start_s):
             return
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -61,11 +61,11 @@ class UsageWatch:
             if self._wait_until(self._window.end_s):
                 return
             passed_s, after = time.monotonic() - started_s, self._processor_s()
-            generator_cores = (after[0] - before[0]) / passed_s
+            generator_cores, server_cores = ((end - start) / passed_s for start, end in zip(before, after))
             if self._server is None:
-                self._usage = Usage(generator_cores)
+                self.usage = Usage(generator_cores)
             else:
-                self._usage = Usage(generator_cores, (after[1] - before[1]) / passed_s, *self._memory_mb(self._server))
+                self.usage = Usage(generator_cores, server_cores, *self._memory_mb(self._server))
 
     def _wait_until(self, time_s: float) -> bool:
         """Whether it was left before."""

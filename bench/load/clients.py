@@ -9,7 +9,7 @@ import struct
 import time
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
-from bench.load_plan import Heard, Stream, Window, due_s, packet_bytes
+from bench.load.plan import Heard, Stream, Window, due_s, packet_bytes
 from util import ClientEvent, ClientProtocol, ErrorReceived, ProtocolError, Result, SessionEnded, Welcome
 
 Address = Tuple[str, int]

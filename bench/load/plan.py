@@ -6,11 +6,12 @@ WebRTC VAD over exactly what it sends, so that a server is not asked when it sho
 
 import random
 from bisect import bisect_left
+from itertools import chain
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import webrtcvad
 
-from bench.speech import Recording
+from bench.recordings import Recording
 from boundary.settings import EngineSettings
 from engine.endpointer import Endpointer
 from util import Result
@@ -91,12 +92,8 @@ class Tally(NamedTuple):
     @classmethod
     def joined(cls, tallies: Sequence["Tally"]) -> "Tally":
         """All of them as one."""
-        return cls(
-            [latency_ms for tally in tallies for latency_ms in tally.latencies_ms],
-            sum(tally.without_result for tally in tallies),
-            sum(tally.cut for tally in tallies),
-            sum(tally.unmatched for tally in tallies),
-        )
+        latencies_ms, *counts = zip(*tallies)
+        return cls(list(chain(*latencies_ms)), *map(sum, counts))
 
 
 # --- what is sent ----------------------------------------------------------------------------

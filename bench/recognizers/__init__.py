@@ -1,0 +1,6 @@
+"""Recognisers compared over the same segments.
+
+contenders.py  one recogniser each in a process of its own
+weights.py     the weights of `base` as the others want them
+rows.py        what came out of one contender and language
+"""

@@ -1,0 +1,125 @@
+"""One recogniser in a process of its own: `python -m bench.recognizers.contenders NAME THREADS FOLDER_OF_MODELS`.
+
+Reads one line for each segment, `LANGUAGE PATH_OF_SAMPLES.npy`, and answers with one line of JSON: text and seconds.
+Each contender imports only what it needs, as each has its own environment.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any, Callable, Dict, NamedTuple
+
+import numpy as np
+
+CTRANSLATE2, OPENVINO = "ctranslate2", "openvino"  # folders of models
+
+_TEXT_ALONE = {"without_timestamps": True, "condition_on_previous_text": False}
+
+Recognise = Callable[[Any, str], str]  # samples and a language → text
+
+
+class Contender(NamedTuple):
+    """What makes a recogniser of a number of threads and the folder of models, and whose Python runs it."""
+
+    environment: str
+    make: Callable[[int, Path], Recognise]
+
+
+def ours(threads: int, _: Path, beam_size: int, **settings: str) -> Recognise:
+    """The recogniser of this project."""
+    from recognizer.recognizer import Recognizer, RecognizerSettings  # noqa: PLC0415
+
+    made: Dict[str, Recognizer] = {}
+
+    def recognise(samples: Any, language: str) -> str:
+        if language not in made:
+            made.clear()
+            made[language] = Recognizer(
+                RecognizerSettings(device="cpu", language=language, beam_size=beam_size, **settings), threads
+            )
+        return made[language].recognize(samples).text
+
+    return recognise
+
+
+def openai_whisper(threads: int, _: Path, beam_size: int) -> Recognise:
+    """`whisper.transcribe` with its own fallback."""
+    import torch  # noqa: PLC0415
+
+    from recognizer.weights import load_weights  # noqa: PLC0415
+
+    torch.set_num_threads(threads)
+    model = load_weights("base").eval()
+
+    def recognise(samples: Any, language: str) -> str:
+        found = model.transcribe(samples, language=language, beam_size=beam_size, fp16=False, **_TEXT_ALONE)
+        return str(found["text"])
+
+    return recognise
+
+
+def faster_whisper(threads: int, models: Path, beam_size: int) -> Recognise:
+    """CTranslate2 in int8."""
+    from faster_whisper import WhisperModel  # noqa: PLC0415
+
+    model = WhisperModel(str(models / CTRANSLATE2), device="cpu", compute_type="int8", cpu_threads=threads)
+
+    def recognise(samples: Any, language: str) -> str:
+        segments, _ = model.transcribe(samples, language=language, beam_size=beam_size, **_TEXT_ALONE)
+        return " ".join(segment.text for segment in segments)
+
+    return recognise
+
+
+def openvino_genai(threads: int, models: Path, beam_size: int) -> Recognise:
+    """OpenVINO's pipeline, its weights in int8."""
+    from openvino_genai import WhisperPipeline  # noqa: PLC0415
+
+    pipeline = WhisperPipeline(str(models / OPENVINO), "CPU", INFERENCE_NUM_THREADS=threads)
+
+    def recognise(samples: Any, language: str) -> str:
+        options = {"language": f"<|{language}|>", "task": "transcribe", "return_timestamps": False}
+        result = pipeline.generate(samples, num_beams=beam_size, **options)
+        return str(result.texts[0])
+
+    return recognise
+
+
+CONTENDERS = {
+    "ours, beam 5": Contender("server", partial(ours, beam_size=5)),
+    "ours, greedy": Contender("server", partial(ours, beam_size=1)),
+    "ours, beam 5, full window": Contender("server", partial(ours, beam_size=5, window="full")),
+    "ours, beam 5, float32": Contender("server", partial(ours, beam_size=5, compute="float32")),
+    "ours, beam 5, float32, full window": Contender(
+        "server", partial(ours, beam_size=5, compute="float32", window="full")
+    ),
+    "openai-whisper float32, beam 5": Contender("server", partial(openai_whisper, beam_size=5)),
+    "faster-whisper int8, beam 5": Contender("bench", partial(faster_whisper, beam_size=5)),
+    "faster-whisper int8, greedy": Contender("bench", partial(faster_whisper, beam_size=1)),
+    "OpenVINO GenAI int8, beam 5": Contender("bench", partial(openvino_genai, beam_size=5)),
+    "OpenVINO GenAI int8, greedy": Contender("bench", partial(openvino_genai, beam_size=1)),
+}
+
+
+def main() -> None:
+    """Answer until there is nothing more to recognise."""
+    name, threads, folder = sys.argv[1:]
+    # Some make threads that their own setting does not count.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(threads)])
+    recognise = CONTENDERS[name].make(int(threads), Path(folder))
+    for line in sys.stdin:
+        language, path = line.rstrip("\n").split(" ", 1)
+        samples = np.load(path)
+        started_s = time.perf_counter()
+        text = recognise(samples, language)
+        seconds = time.perf_counter() - started_s
+        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({"text": text, "seconds": seconds, "peak_mb": peak_mb}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

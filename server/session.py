@@ -1,0 +1,444 @@
+"""One session as a state machine of time: what its client sends, what its engine says, what the server wants of it.
+
+Knows no socket, thread, process or clock. What happens comes in with its time (`now_s`, seconds of any monotonic
+clock); `take_actions` gives what has to be done about it, in order. `server/connection.py` does it, in one thread.
+
+    OPENING ──▶ WAITING ──▶ SERVING ──▶ FINISHING ──▶ ENDED
+               for its       │              ▲          from everywhere: an error, a client that leaves
+               engine        └─▶ DRAINING ──┘
+                                 its time is over: what has been read is still heard
+"""
+
+import contextlib
+import enum
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import Deque, List, Optional, Sequence, Union
+
+from boundary.messages import CHUNK_BYTES, WINDOW_BYTES, Closed, Consumed, Recognized, cost_bytes
+from config.sections import ServerConfig
+from server.pace import Pace
+from server.supervision import EngineFailed, EngineState, Granted, Refused, SessionMessage
+from util import (
+    END_PACKET,
+    AudioFinished,
+    AudioReceived,
+    EngineRequested,
+    ErrorCode,
+    Event,
+    MagicMismatch,
+    ProtocolError,
+    ServerProtocol,
+    State,
+    StatusRequested,
+    error_packet,
+    result_packet,
+    status_packet,
+    welcome_packet,
+)
+
+_HIGH_WATER_BYTES = 256 * 1024  # of packets that a client has not taken, from which on it is not read either
+
+
+class Phase(enum.Enum):
+    """Where a session stands."""
+
+    OPENING = "the client has not asked for an engine"
+    WAITING = "it has, and waits for one"
+    SERVING = "it has one, and speaks"
+    DRAINING = "its time is over: what has been read goes to the engine"
+    FINISHING = "no more audio comes: the last results do"
+    ENDED = "the last packets are out"
+
+
+# --- what the server wants -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NoNewSession:
+    """Who has no engine gets none, as the server stops; `even_waiting`: nor who waits for one."""
+
+    even_waiting: bool
+
+
+@dataclass(frozen=True)
+class CutShort:
+    """The session has to end now: what is there is recognised first."""
+
+    code: ErrorCode
+    detail: str
+
+
+@dataclass(frozen=True)
+class EndNow:
+    """The session has to end at once."""
+
+    code: ErrorCode
+    detail: str
+
+
+Message = Union[SessionMessage, NoNewSession, CutShort, EndNow]
+
+
+# --- what has to be done ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Send:
+    """To the client."""
+
+    packets: bytes
+
+
+@dataclass(frozen=True)
+class AskStatus:
+    """The client wants to know what each engine does: `tell_status` says it."""
+
+
+@dataclass(frozen=True)
+class RequestEngine:
+    """An engine is wanted."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """Keep what the client has sent."""
+
+    pcm: bytes
+
+
+@dataclass(frozen=True)
+class HandOn:
+    """Audio for the engine."""
+
+    pcm: bytes
+
+
+@dataclass(frozen=True)
+class Finish:
+    """No more audio for the engine."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """The engine, or the place in the queue, is not wanted any more."""
+
+
+Action = Union[Send, AskStatus, RequestEngine, Record, HandOn, Finish, Release]
+
+
+class Session:
+    """One client, from its first byte to its outcome.
+
+    Args:
+        config: limits, and the rate of the audio.
+        now_s: when the client came.
+
+    Attributes:
+        phase: where it stands.
+        outcome: how it ended; "" while it has not.
+        has_last_words: it has ended, and the client is there to read why.
+        user: as the client says.
+        slot: of its engine; None before it has one.
+        unsent_bytes: of packets that the client has not taken; kept up to date by whoever sends them.
+    """
+
+    def __init__(self, config: ServerConfig, now_s: float) -> None:
+        self._timeout_s = config.network.socket_timeout
+        self._limit_s = config.network.max_session
+        self._bytes_per_second = config.audio.bytes_per_second
+        self._pace = Pace(config.network.max_speed)
+        self._protocol = ServerProtocol()
+        self._events: Deque[Event] = deque()  # understood, and still to be acted on
+        self._pcm = memoryview(b"")  # of the event that is being acted on
+        self._asked: Optional[StatusRequested] = None  # likewise
+        self._actions: List[Action] = []
+        self._in_flight_bytes = 0  # of the engine's window
+        self._cut: Optional[CutShort] = None  # why its time is over
+        self._silent_since_s = now_s
+        self._unit_due_s = now_s + self._timeout_s  # of the handshake, then of a packet that has begun
+        self._limit_due_s = math.inf
+        self._pace_due_s = -math.inf  # before that no audio is taken
+        self._in_utterance = False  # as far as the engine has said
+        self.phase = Phase.OPENING
+        self.outcome = ""
+        self.has_last_words = False
+        self.user = ""
+        self.slot: Optional[int] = None
+        self.unsent_bytes = 0
+        self.audio_bytes = 0
+        self.segments = 0
+        self.busy_s = 0.0  # of its engine, with its segments
+
+    # --- what is asked of it
+
+    @property
+    def ended(self) -> bool:
+        """Whether all is over but for sending what is left."""
+        return self.phase is Phase.ENDED
+
+    @property
+    def wants_input(self) -> bool:
+        """Whether the client is to be read: what was read before has been dealt with, and it takes its answers."""
+        if self.phase is Phase.FINISHING:
+            return self._has_room and not self._asked
+        return self.phase in (Phase.OPENING, Phase.SERVING) and not self._is_held_up
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the client streams, and says nothing as far as its engine has heard."""
+        return self.phase is Phase.SERVING and self._protocol.state is State.STREAMING and not self._in_utterance
+
+    @property
+    def due_s(self) -> float:
+        """When `tick` has something to do."""
+        due_s = self._limit_due_s if self.phase is Phase.SERVING else math.inf
+        if self.phase in (Phase.OPENING, Phase.SERVING):
+            if self.wants_input:
+                due_s = min(due_s, self._silent_since_s + self._timeout_s, self._unit_due_s)
+            elif self._pcm and self._has_room and self._window_has_room():
+                due_s = min(due_s, self._pace_due_s)
+        return due_s
+
+    def take_actions(self) -> List[Action]:
+        """What has to be done, in order; each is given once."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    # --- what happens
+
+    def received(self, data: bytes, now_s: float) -> None:
+        """The client has sent something, while `wants_input`."""
+        if self.phase is Phase.FINISHING and self._cut:
+            return  # its time is over
+        packets_before = self._protocol.packets
+        try:
+            self._protocol.receive(data)
+        except MagicMismatch:
+            self._end("the client speaks something else")
+            return
+        self._advance(now_s)
+        self._silent_since_s = now_s
+        if not self._protocol.handshaking:
+            self._restart_unit(now_s, new_packet=self._protocol.packets > packets_before)
+
+    def tell_status(self, states: Sequence[EngineState], now_s: float) -> None:
+        """What each engine does, in order, after AskStatus."""
+        asked, self._asked = self._asked, None
+        packets = b"".join(status_packet(slot, state.value) for slot, state in enumerate(states))
+        if asked is not None and asked.closing:
+            self._end("status", packets + END_PACKET)
+        else:
+            self._send(packets)
+            self._go_on(now_s)
+
+    def left(self, why: str = "the client went away") -> None:
+        """Nobody is there any more."""
+        self._end(why)
+
+    def sent(self, n_bytes: int, now_s: float) -> None:
+        """The client has taken so much."""
+        self.unsent_bytes -= n_bytes
+        self._go_on(now_s)
+
+    def tick(self, now_s: float) -> None:
+        """Time has passed."""
+        if self.phase is Phase.SERVING and self._limit_due_s <= now_s:
+            reason = f"the session has lasted {self._limit_s:g} s, which is network.max_session"
+            self._cut_short(CutShort(ErrorCode.TIMEOUT, reason), now_s)
+        elif self.phase in (Phase.OPENING, Phase.SERVING) and self.wants_input:
+            if min(self._silent_since_s + self._timeout_s, self._unit_due_s) <= now_s:
+                self._fail(ErrorCode.TIMEOUT, self._what_is_late())
+        else:
+            self._go_on(now_s)
+
+    def handle(self, message: Message, now_s: float) -> None:
+        """Its engine, the one who gives engines, or the server has said something."""
+        if self.ended:
+            return
+        if isinstance(message, Consumed):
+            self._in_flight_bytes -= message.cost
+            self._in_utterance = message.in_utterance
+            self._go_on(now_s)
+        elif isinstance(message, Recognized):
+            self._take_result(message)
+        elif isinstance(message, Closed):
+            self._end_in_order()
+        elif isinstance(message, Granted):
+            self._begin(message, now_s)
+        elif isinstance(message, Refused):
+            self._fail(ErrorCode.SERVER_TOO_BUSY)
+        elif isinstance(message, EngineFailed):
+            self._fail(ErrorCode.ENGINE_FAILED, message.reason)
+        else:
+            self._obey(message, now_s)
+
+    def _obey(self, message: Message, now_s: float) -> None:
+        if isinstance(message, NoNewSession):
+            if self.phase is Phase.OPENING or (message.even_waiting and self.phase is Phase.WAITING):
+                self._fail(ErrorCode.SERVER_STOPPING)
+        elif isinstance(message, CutShort):
+            self._cut_short(message, now_s)
+        elif isinstance(message, EndNow):
+            self._fail(message.code, message.detail)
+
+    # --- the client's audio
+
+    @property
+    def _has_room(self) -> bool:
+        return self.unsent_bytes < _HIGH_WATER_BYTES
+
+    @property
+    def _is_held_up(self) -> bool:
+        """Whether something that was read still waits, for the engine, the pace, or the client to take its answers."""
+        return bool(self._pcm or self._events or self._asked) or not self._has_room
+
+    def _window_has_room(self) -> bool:
+        return self._in_flight_bytes + cost_bytes(min(len(self._pcm), CHUNK_BYTES)) <= WINDOW_BYTES
+
+    def _go_on(self, now_s: float) -> None:
+        """Something may have stopped being in the way."""
+        was_held_up = self._is_held_up
+        self._advance(now_s)
+        if was_held_up and not self._is_held_up:  # what the server took is not counted
+            self._silent_since_s = now_s
+            if self.phase is Phase.SERVING:
+                self._restart_unit(now_s, new_packet=True)
+
+    def _advance(self, now_s: float) -> None:
+        """Act on all that was read, as far as nothing is in the way."""
+        while self.phase not in (Phase.WAITING, Phase.ENDED) and not (self._cut and self.phase is Phase.FINISHING):
+            if self._pcm:
+                if not self._hand_on(now_s):
+                    return
+            elif self.phase is Phase.DRAINING:
+                self._drain()
+            elif self._asked or not self._has_room or not self._next_event():
+                return
+
+    def _next_event(self) -> bool:
+        """Act on the next thing that the client wants; False when it wants nothing."""
+        if not self._events:
+            try:
+                self._events.extend(self._protocol.events())
+            except ProtocolError as error:
+                self._fail(ErrorCode.ILLEGAL_PACKET, str(error))
+                return False
+        if not self._events:
+            return False
+        event = self._events.popleft()
+        if isinstance(event, AudioReceived):
+            self._take_audio(event)
+        elif isinstance(event, AudioFinished):
+            self._finish()
+        elif isinstance(event, EngineRequested):
+            self.user = event.user
+            self.phase = Phase.WAITING
+            self._actions.append(RequestEngine())
+        else:
+            self._asked = event
+            self._actions.append(AskStatus())
+        return True
+
+    def _hand_on(self, now_s: float) -> bool:
+        """Give the engine some audio; False when it must wait."""
+        draining = self.phase is Phase.DRAINING
+        if not self._window_has_room() or (not draining and (now_s < self._pace_due_s or not self._has_room)):
+            return False
+        chunk = bytes(self._pcm[:CHUNK_BYTES])
+        self._pcm = self._pcm[CHUNK_BYTES:]
+        self._in_flight_bytes += cost_bytes(len(chunk))
+        self.audio_bytes += len(chunk)
+        self._pace_due_s = now_s + self._pace.wait_s(len(chunk) / self._bytes_per_second, now_s)
+        self._actions.append(HandOn(chunk))
+        return True
+
+    def _drain(self) -> None:
+        """Hand on the audio that has been read; then no more comes."""
+        while True:
+            if not self._events:
+                with contextlib.suppress(ProtocolError):  # its time is over anyway
+                    self._events.extend(self._protocol.events())
+            event = self._events.popleft() if self._events else AudioFinished()
+            if isinstance(event, AudioReceived):
+                self._take_audio(event)
+                return
+            if isinstance(event, AudioFinished):
+                self._finish()
+                return
+
+    def _take_audio(self, event: AudioReceived) -> None:
+        self._actions.append(Record(event.pcm))
+        self._pcm = memoryview(event.pcm)
+
+    def _finish(self) -> None:
+        self.phase = Phase.FINISHING
+        self._actions.append(Finish())
+
+    # --- its time
+
+    def _restart_unit(self, now_s: float, new_packet: bool) -> None:
+        """Give a packet that has begun its time."""
+        if not self._protocol.mid_packet:
+            self._unit_due_s = math.inf
+        elif new_packet or self._unit_due_s == math.inf:
+            self._unit_due_s = now_s + self._timeout_s
+
+    def _what_is_late(self) -> str:
+        if self._protocol.handshaking:
+            return "the handshake was not completed in time"
+        return "a packet was not completed in time" if self._protocol.mid_packet else "nothing was received"
+
+    # --- its engine
+
+    def _begin(self, granted: Granted, now_s: float) -> None:
+        self.slot = granted.slot
+        self.phase = Phase.SERVING
+        self._protocol.grant_engine()
+        self._send(welcome_packet(f"engine {granted.slot} is yours"))
+        self._silent_since_s = now_s
+        self._restart_unit(now_s, new_packet=True)
+        if self._limit_s:
+            self._limit_due_s = now_s + self._limit_s
+        self._advance(now_s)
+
+    def _take_result(self, segment: Recognized) -> None:
+        self.segments += 1
+        self.busy_s += segment.busy_s
+        if segment.text:
+            self._send(result_packet(segment.start_s, segment.end_s, segment.text))
+
+    def _cut_short(self, cut: CutShort, now_s: float) -> None:
+        if self.phase in (Phase.OPENING, Phase.WAITING):
+            self._fail(cut.code, cut.detail)
+        elif self.phase is Phase.SERVING:
+            self.phase = Phase.DRAINING
+            self._cut = cut
+            self._advance(now_s)
+
+    # --- its end
+
+    def _end_in_order(self) -> None:
+        if self._cut is not None:
+            self._fail(self._cut.code, self._cut.detail)
+        else:
+            self._end("completed", END_PACKET)
+
+    def _fail(self, code: ErrorCode, detail: str = "") -> None:
+        self._end(f"{code.value} {detail}".strip(), error_packet(code, detail) + END_PACKET)
+
+    def _end(self, outcome: str, packets: bytes = b"") -> None:
+        if self.ended:
+            return
+        if self.phase is not Phase.OPENING:
+            self._actions.append(Release())
+        self.phase = Phase.ENDED
+        self.outcome = outcome
+        if packets:
+            self.has_last_words = True
+            self._send(packets)
+
+    def _send(self, packets: bytes) -> None:
+        self.unsent_bytes += len(packets)
+        self._actions.append(Send(packets))
