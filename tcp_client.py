@@ -91,8 +91,8 @@ class StreamingClient:
         welcome_timeout_s: for an engine, or for the answer to `status`, once connected; None for no limit. More than
             the server's `network.engine_wait`, for which it may let its clients wait their turn.
 
-    Entering the context connects (see `connect`); leaving it closes the connection. Calls out of order (audio before
-    `connect` or after `finish`) are faults of the program: RuntimeError.
+    Entering the context connects (see `connect`); leaving it closes the connection. Audio after `finish` is a fault of
+    the program: RuntimeError.
     """
 
     def __init__(  # noqa: PLR0913 - what to say, and how long to wait for what
