@@ -1,4 +1,5 @@
 # make demo     install, stream a real recording to a server, show the results
+# make test.pcm install, make the recording that README.md sends by hand, and say what is in it
 # make test     install, run every test, JOBS (2) files at once; SPEECH_DIR=folder adds accuracy on recordings with
 #               transcripts
 # make check    install, lint and type-check
@@ -26,6 +27,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 demo: .venv/.speech
 	$(BIN)/python -m demo
+
+test.pcm: .venv/.speech
+	$(BIN)/python -m demo.recording
 
 test: .venv/.dev .venv/.speech
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile

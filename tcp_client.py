@@ -1,6 +1,6 @@
 """A client to import (`StreamingClient`) and to run (`python tcp_client.py --help`).
 
-`StreamingClient` needs this file, `util.py` and Python's standard library:
+`StreamingClient` needs this file, `util.py`, the folder `client/` and Python's standard library:
 
     with StreamingClient("localhost", 5000, user="kiosk-7") as client:
         client.send(pcm)
@@ -9,82 +9,74 @@
             print(result.start_s, result.end_s, result.text)
 
 Where the server has a certificate, `tls=ssl.create_default_context()` goes with the address.
-
-Errors:
-    ClientError          anything below
-    ├── ConnectError     no server there
-    ├── ServerError      the server ended the session; `code` and `detail` say why
-    ├── ConnectionLost   the connection ended before the session did
-    └── AudioFileError   a file that cannot be sent without losing something
+What can go wrong is the tree of errors in `client/errors.py`; `ClientError` is its root.
 """
 
 import argparse
+import os
 import queue
-import selectors
 import socket
 import ssl
 import sys
 import threading
 import time
-import wave
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Type, Union
+from typing import Callable, Iterator, List, Optional, Sequence, Type
 
+from client.audio_files import read_audio
+from client.errors import (
+    AudioFileError,
+    ClientError,
+    ConnectError,
+    ConnectionLost,
+    ServerError,
+    StrangeServer,
+    WelcomeTimeout,
+)
+from client.terminal import Progress, explain, progress, show_what_the_terminal_can
+from client.tls import Stream, TlsStream
 from util import (
-    MAGIC,
-    MAX_DATA_BYTES,
-    SERVER_HEADERS,
-    Header,
-    Packet,
-    PacketParser,
+    ClientEvent,
+    ClientProtocol,
+    EngineStatus,
+    ErrorReceived,
     ProtocolError,
     Result,
-    encode_packet,
-    encode_text,
-    parse_result,
+    SessionEnded,
+    Welcome,
+    loggable,
     printable,
 )
 
+__all__ = [
+    "AudioFileError",
+    "ClientError",
+    "ConnectError",
+    "ConnectionLost",
+    "Result",
+    "ServerError",
+    "StrangeServer",
+    "StreamingClient",
+    "WelcomeTimeout",
+    "read_audio",
+]
+
+WELCOME_TIMEOUT_S = 120.0
 _RECEIVE_BYTES = 64 * 1024
 _SAMPLE_BYTES = 2
 _SAMPLE_RATES = (8000, 16000, 32000, 48000)  # that a server can be configured for
 _PACKET_S = 0.03  # of audio in one packet when pacing like a microphone
 _FAST_PACKET_BYTES = 32 * 1024
 _LAST_WORDS_S = 2.0  # for what the server said before it closed to arrive
+_TLS_ALERT = b"\x15\x03"  # opens the answer of a server that expects TLS
 
 EXIT_OK = 0
 EXIT_FAILED = 1
-
-
-class ClientError(Exception):
-    """The session cannot begin or go on; the text is one line for a person."""
-
-
-class ConnectError(ClientError):
-    """No server answers at the address."""
-
-
-class ServerError(ClientError):
-    """The server ended the session.
-
-    Attributes:
-        code: one of `util.ErrorCode`, as text: a newer server may know more.
-        detail: what the server adds; may be empty.
-    """
-
-    def __init__(self, text: str) -> None:
-        super().__init__(printable(text))
-        self.code, _, self.detail = text.partition(": ")
-
-
-class ConnectionLost(ClientError):
-    """The connection ended before the session did."""
-
-
-class AudioFileError(ClientError):
-    """The file holds no audio that can be sent without losing something."""
+# 128 + SIGINT or SIGPIPE, as of a command that the signal ended
+EXIT_INTERRUPTED = 130
+EXIT_UNREAD = 141
 
 
 class StreamingClient:
@@ -96,21 +88,34 @@ class StreamingClient:
         user: who speaks; goes to the server's log.
         timeout_s: for connecting.
         tls: how to check the server, and what to show it; None for a connection in the clear.
+        welcome_timeout_s: for an engine, or for the answer to `status`, once connected; None for no limit. More than
+            the server's `network.engine_wait`, for which it may let its clients wait their turn.
 
-    Entering the context connects (see `connect`); leaving it closes the connection.
+    Entering the context connects (see `connect`); leaving it closes the connection. Audio after `finish` is a fault of
+    the program: RuntimeError.
     """
 
-    def __init__(
-        self, host: str, port: int, user: str = "", timeout_s: float = 60.0, tls: Optional[ssl.SSLContext] = None
+    def __init__(  # noqa: PLR0913 - what to say, and how long to wait for what
+        self,
+        host: str,
+        port: int,
+        user: str = "",
+        timeout_s: float = 60.0,
+        tls: Optional[ssl.SSLContext] = None,
+        *,
+        welcome_timeout_s: Optional[float] = WELCOME_TIMEOUT_S,
     ) -> None:
         self._address = (host, port)
         self._user = user
         self._timeout_s = timeout_s
         self._tls = tls
-        self._socket: Optional[_Stream] = None
+        self._welcome_timeout_s = welcome_timeout_s
+        self._socket: Optional[Stream] = None
         self._receiver: Optional[threading.Thread] = None
-        self._received: queue.SimpleQueue[Optional[Packet]] = queue.SimpleQueue()  # None: nothing follows
+        self._lock = threading.Lock()  # one thread speaks while another listens: for both that follow
+        self._protocol = ClientProtocol()
         self._failure: Optional[ClientError] = None  # why nothing follows, unless the session ended well
+        self._received: queue.SimpleQueue[Optional[ClientEvent]] = queue.SimpleQueue()  # None: nothing follows
         self.welcome = ""
 
     def __enter__(self) -> "StreamingClient":
@@ -128,24 +133,32 @@ class StreamingClient:
         Raises:
             ConnectError: nobody answers.
             ServerError: among others with code SERVER_TOO_BUSY.
-            ConnectionLost: the server went away, or speaks something else.
+            WelcomeTimeout: no engine and no reason within `welcome_timeout_s`.
+            ConnectionLost: the server went away, or is none of this kind (StrangeServer).
         """
         try:
-            self._open(encode_text(Header.USER, self._user))
-            packet = self._next_packet()
-            if packet is None or packet.header is not Header.WELCOME:
-                raise ConnectionLost("the server gave neither an engine nor a reason")
-            self.welcome = packet.data.decode("utf-8", errors="replace")
-            self._send(encode_packet(Header.BEGIN))
-        except ClientError:
+            self._open()
+            self._say(lambda: self._protocol.ask_engine(self._user))
+            event = self._next_event(self._welcome_timeout_s)
+            assert isinstance(event, Welcome)  # the protocol lets nothing else come first
+            self.welcome = event.text
+            self._say(self._protocol.begin)
+        except BaseException:
             self.close()
             raise
 
     def status(self) -> List[str]:
-        """What each engine does, asked over a connection of its own. Raises ClientError."""
+        """What each engine does, asked over a connection of its own. Raises as `connect`."""
+        lines: List[str] = []
         try:
-            self._open(encode_packet(Header.CLIENT_STATUS))
-            return [packet.data.decode("utf-8", errors="replace") for packet in iter(self._next_packet, None)]
+            self._open()
+            self._say(self._protocol.ask_status)
+            while True:
+                event = self._next_event(self._welcome_timeout_s)
+                if event is None:
+                    return lines
+                assert isinstance(event, EngineStatus)
+                lines.append(f"engine {event.index}: {event.state}")
         finally:
             self.close()
 
@@ -156,21 +169,17 @@ class StreamingClient:
             ServerError: the server has ended the session.
             ConnectionLost: the connection is gone.
         """
-        for offset in range(0, len(pcm), MAX_DATA_BYTES):
-            self._send(encode_packet(Header.AUDIO, pcm[offset : offset + MAX_DATA_BYTES]))
+        self._say(lambda: self._protocol.audio(pcm))
 
     def finish(self) -> None:
         """No more audio will come: the server recognises what is left and ends the session. Raises as `send`."""
-        self._send(encode_packet(Header.FINISH))
+        self._say(self._protocol.finish)
 
     def results(self) -> Iterator[Result]:
         """Results as they arrive, until the server has ended the session. Raises as `send`."""
-        for packet in iter(self._next_packet, None):
-            if packet.header is Header.RESULT:
-                try:
-                    yield parse_result(packet.data)
-                except ProtocolError as error:
-                    raise ConnectionLost(f"this is no server of ours: {error}") from error
+        for event in iter(self._next_event, None):
+            if isinstance(event, Result):
+                yield event
 
     def close(self) -> None:
         """Leave; harmless when already closed."""
@@ -182,14 +191,16 @@ class StreamingClient:
             self._socket.close()
             self._socket = None
 
-    def _open(self, first_packet: bytes) -> None:
+    # --- connecting
+
+    def _open(self) -> None:
         host, port = self._address
         try:
             sock = socket.create_connection(self._address, self._timeout_s)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except (OSError, UnicodeError) as error:  # UnicodeError: a name that is none
             raise ConnectError(f"no server answers at {host} port {port}: {_reason(error)}") from error
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls is None:
             sock.settimeout(None)  # a slow recogniser holds a sender up for as long as it takes
             self._socket = sock
@@ -198,93 +209,111 @@ class StreamingClient:
         # Results are taken at all times, so that a program which sends everything first does not hold the server up.
         self._receiver = threading.Thread(target=self._receive, args=(self._socket,), name="receiver", daemon=True)
         self._receiver.start()
-        self._send(MAGIC + first_packet)
 
-    def _secure(self, sock: socket.socket, tls: ssl.SSLContext) -> "_TlsStream":
+    def _secure(self, sock: socket.socket, tls: ssl.SSLContext) -> TlsStream:
         host, port = self._address
         try:
-            return _TlsStream(tls.wrap_socket(sock, server_hostname=host))
+            return TlsStream(tls.wrap_socket(sock, server_hostname=host))
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError; ValueError: not even a name
             sock.close()
             raise ConnectError(f"no TLS with {host} port {port}: {_reason(error)}") from error
 
+    # --- sending
+
+    def _say(self, words: Callable[[], bytes]) -> None:
+        """Send what the protocol makes of it, unless it is known that nobody listens any more."""
+        if self._socket is None:
+            raise ConnectionLost("the connection is not open")
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
+            data = words()
+        self._send(data)
+
     def _send(self, data: bytes) -> None:
-        if self._socket is None or self._receiver is None:
+        sock, receiver = self._socket, self._receiver
+        if sock is None or receiver is None:
             raise ConnectionLost("the connection is not open")
         try:
-            self._socket.sendall(data)
+            sock.sendall(data)
         except OSError as error:
-            self._receiver.join(_LAST_WORDS_S)
-            lost = ConnectionLost(f"the connection was lost: {_reason(error)}")
-            raise (self._failure or lost) from error
+            receiver.join(_LAST_WORDS_S)
+            raise (self._failure or self._lost(error)) from error
 
-    def _next_packet(self) -> Optional[Packet]:
-        """The next packet of the server; None when the session has ended well."""
-        packet = self._received.get()
-        if packet is None:
+    # --- receiving
+
+    def _next_event(self, timeout_s: Optional[float] = None) -> Optional[ClientEvent]:
+        """What the server says next; None when the session has ended well."""
+        try:
+            event = self._received.get(timeout=timeout_s)
+        except queue.Empty:
+            host, port = self._address
+            raise WelcomeTimeout(
+                f"the server at {host} port {port} gave no answer within {timeout_s:g} s: "
+                "it lets its clients wait longer for an engine, or it is no speech-to-text server"
+            ) from None
+        if event is None:
             self._received.put(None)  # for whoever asks again
             if self._failure is not None:
                 raise self._failure
-        return packet
+        return event
 
-    def _receive(self, sock: "_Stream") -> None:
-        """Thread: the server's packets into the queue, until it ends the session or is gone."""
+    def _receive(self, sock: Stream) -> None:
+        """Thread: what the server says into the queue, until it ends the session or is gone."""
         try:
-            for packet in _packets(sock):
-                if packet.header is Header.ERROR:
-                    self._failure = ServerError(packet.data.decode("utf-8", errors="replace"))
-                elif packet.header is Header.END:
-                    return
-                else:
-                    self._received.put(packet)
-            self._failure = self._failure or ConnectionLost("the server closed the connection in mid-session")
+            while self._take(sock.recv(_RECEIVE_BYTES)):
+                pass
         except OSError as error:
-            self._failure = self._failure or ConnectionLost(f"the connection was lost: {_reason(error)}")
-        except ProtocolError as error:
-            self._failure = ConnectionLost(f"this is no server of ours: {error}")
+            self._fail(self._lost(error))
         finally:
             self._received.put(None)
 
+    def _take(self, data: bytes) -> bool:
+        """Whether more will follow."""
+        if not data:
+            self._fail(self._lost(None))
+            return False
+        with self._lock:  # over all of it: a sender that may no longer speak finds the reason
+            self._protocol.receive(data)
+            try:
+                while events := self._protocol.events():
+                    for event in events:
+                        if isinstance(event, SessionEnded):
+                            return False
+                        if isinstance(event, ErrorReceived):
+                            self._failure = ServerError(event.code, event.detail)
+                        else:
+                            self._received.put(event)
+            except ProtocolError as error:
+                self._failure = self._failure or self._strange(data, error)
+                return False
+        return True
 
-class _TlsStream:
-    """A TLS connection that one thread reads while another writes: OpenSSL allows neither at once."""
+    def _fail(self, failure: ClientError) -> None:
+        with self._lock:
+            self._failure = self._failure or failure
 
-    def __init__(self, secured: ssl.SSLSocket) -> None:
-        secured.setblocking(False)
-        self._secured = secured
-        self._lock = threading.Lock()
+    def _strange(self, data: bytes, error: ProtocolError) -> StrangeServer:
+        host, port = self._address
+        if self._protocol.packets:
+            return StrangeServer(f"the server at {host} port {port} broke the protocol: {error}")
+        if data.startswith(_TLS_ALERT):
+            return StrangeServer(f"the server at {host} port {port} takes connections with TLS only")
+        said = loggable(data.decode("latin-1"))
+        return StrangeServer(f"what answers at {host} port {port} is no speech-to-text server; it says '{said}'")
 
-    def recv(self, size: int) -> bytes:
-        """Block for some bytes; b"" at the end."""
-        while True:
-            with self._lock, suppress(ssl.SSLWantReadError):
-                return self._secured.recv(size)
-            self._wait(selectors.EVENT_READ)
-
-    def sendall(self, data: bytes) -> None:
-        """Block until all of it is taken."""
-        rest = memoryview(data)
-        while rest:
-            with self._lock, suppress(ssl.SSLWantWriteError):
-                rest = rest[self._secured.send(rest) :]
-                continue
-            self._wait(selectors.EVENT_WRITE)
-
-    def _wait(self, event: int) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._secured, event)
-            selector.select()
-
-    def shutdown(self, how: int) -> None:
-        """As of a socket, and without a goodbye."""
-        socket.socket.shutdown(self._secured, how)  # ssl's own would let the other thread read in the clear
-
-    def close(self) -> None:
-        """As of a socket."""
-        self._secured.close()
-
-
-_Stream = Union[socket.socket, _TlsStream]
+    def _lost(self, error: Optional[OSError]) -> ConnectionLost:
+        """The connection ended with an error, or without one before the session did."""
+        if self._protocol.packets == 0 and self._tls is None:
+            host, port = self._address
+            reason = "" if error is None else f" ({_reason(error)})"
+            return StrangeServer(
+                f"what answers at {host} port {port} closed the connection without a word{reason}: it is no "
+                "speech-to-text server, or one that expects TLS or takes no connection more from this address"
+            )
+        if error is None:
+            return ConnectionLost("the server closed the connection before the session was over")
+        return ConnectionLost(f"the connection was lost: {_reason(error)}")
 
 
 def _reason(error: Exception) -> str:
@@ -296,111 +325,28 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def _packets(sock: _Stream) -> Iterator[Packet]:
-    parser = PacketParser(SERVER_HEADERS)
-    while True:
-        packet = parser.next_packet()
-        if packet is not None:
-            yield packet
-            continue
-        data = sock.recv(_RECEIVE_BYTES)
-        if not data:
-            return
-        parser.feed(data)
-
-
-# --- files -----------------------------------------------------------------------------------
-
-
-def read_audio(path: Path, sample_rate: int) -> bytes:
-    """Mono 16-bit PCM at `sample_rate` from a file: `.wav` by its header, anything else as it is.
-
-    A wav file is converted where that loses nothing: 8-bit samples, both channels the same, a lower rate.
-
-    Raises:
-        AudioFileError: the file is missing or unreadable, or converting it would lose something.
-    """
-    try:
-        if path.suffix.lower() != ".wav":
-            return path.read_bytes()
-        with open(path, "rb") as file:
-            frames, header = _read_wav(path, file, sample_rate)
-    except OSError as error:
-        raise AudioFileError(f"{path}: {error.strerror}") from error
-    return _convert(path, frames, header, sample_rate)
-
-
-def _read_wav(path: Path, file: BinaryIO, sample_rate: int) -> Tuple[bytes, "_WavHeader"]:
-    try:
-        with wave.open(file) as content:
-            header = _WavHeader(content.getnchannels(), content.getsampwidth(), content.getframerate())
-            frames = content.readframes(content.getnframes())
-    except OSError:
-        raise
-    except Exception as error:  # of a damaged file, the wave module raises what it likes
-        reason = str(error) or "damaged or cut off"
-        raise AudioFileError(f"{path}: not a PCM wav file ({reason}); {_advice(path, sample_rate)}") from error
-    whole_frames = len(frames) // (header.channels * header.sample_bytes)
-    return frames[: whole_frames * header.channels * header.sample_bytes], header
-
-
-class _WavHeader(NamedTuple):
-    channels: int
-    sample_bytes: int
-    sample_rate: int
-
-
-def _convert(path: Path, frames: bytes, header: _WavHeader, sample_rate: int) -> bytes:
-    pcm = frames
-    if header.sample_bytes == 1:  # unsigned in wav files
-        pcm = b"".join(((value - 128) << 8).to_bytes(2, "little", signed=True) for value in pcm)
-    elif header.sample_bytes != _SAMPLE_BYTES:
-        raise AudioFileError(f"{path}: {8 * header.sample_bytes}-bit samples; {_advice(path, sample_rate)}")
-    if header.channels > 1:
-        first, *others = (_channel(pcm, header.channels, index) for index in range(header.channels))
-        if any(other != first for other in others):
-            raise AudioFileError(f"{path}: {header.channels} channels that differ; {_advice(path, sample_rate)}")
-        pcm = first
-    if not 0 < header.sample_rate <= sample_rate:
-        raise AudioFileError(
-            f"{path}: {header.sample_rate} Hz, the server takes {sample_rate}; {_advice(path, sample_rate)}"
-        )
-    return pcm if header.sample_rate == sample_rate else _raise_rate(pcm, header.sample_rate, sample_rate)
-
-
-def _channel(pcm: bytes, channels: int, index: int) -> bytes:
-    return b"".join(pcm[i : i + 2] for i in range(_SAMPLE_BYTES * index, len(pcm), _SAMPLE_BYTES * channels))
-
-
-def _raise_rate(pcm: bytes, from_rate: int, to_rate: int) -> bytes:
-    import numpy as np  # noqa: PLC0415 - a client that streams PCM needs neither
-    import soxr  # noqa: PLC0415
-
-    samples = soxr.resample(np.frombuffer(pcm, dtype="<i2"), from_rate, to_rate)
-    return bytes(samples.astype("<i2").tobytes())
-
-
-def _advice(path: Path, sample_rate: int) -> str:
-    return f"convert it: ffmpeg -i {path.name} -ac 1 -ar {sample_rate} -c:a pcm_s16le converted.wav"
-
-
 # --- the command -----------------------------------------------------------------------------
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the command; returns the exit status."""
     options = _parse(arguments)
+    show_what_the_terminal_can()
     try:
         if options.status:
-            for line in StreamingClient(options.ip, options.port, tls=_tls(options)).status():
+            for line in _client(options).status():
                 print(printable(line))
         else:
             _stream(options)
     except ClientError as error:
-        print(f"tcp_client: {error}", file=sys.stderr)
+        print(f"tcp_client: {explain(error)}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
-        return EXIT_FAILED
+        print("tcp_client: interrupted; the session is over", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # whoever read the results has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still has to write
+        return EXIT_UNREAD
     return EXIT_OK
 
 
@@ -419,6 +365,13 @@ def _parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
         default=16000,
         help="the server's audio.sample_rate (default: %(default)s)",
     )
+    parser.add_argument(
+        "--wait",
+        type=_seconds,
+        default=WELCOME_TIMEOUT_S,
+        metavar="SECONDS",
+        help="for an engine; more than the server's network.engine_wait (default: %(default)g)",
+    )
     parser.add_argument("--realtime", action="store_true", help="send at the pace of a microphone")
     parser.add_argument("--tls", action="store_true", help="encrypt; the server's certificate must be good for --ip")
     parser.add_argument("--ca", type=Path, metavar="FILE", help="PEM: trust these authorities, not the system's")
@@ -430,10 +383,20 @@ def _parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 < port < 65536:
-        raise ValueError
-    return port
+    if not (text.isdecimal() and 0 < int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"got {text!r}; expected a port from 1 to 65535")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < (seconds := float(text)) < threading.TIMEOUT_MAX:
+            return seconds
+    raise argparse.ArgumentTypeError(f"got {text!r}; expected a number of seconds above 0")
+
+
+def _client(options: argparse.Namespace) -> StreamingClient:
+    return StreamingClient(options.ip, options.port, options.user, tls=_tls(options), welcome_timeout_s=options.wait)
 
 
 def _tls(options: argparse.Namespace) -> Optional[ssl.SSLContext]:
@@ -456,17 +419,15 @@ def _no_password() -> str:
 
 def _stream(options: argparse.Namespace) -> None:
     pcm = read_audio(options.ifn, options.rate)
-    with StreamingClient(options.ip, options.port, options.user, tls=_tls(options)) as client, _progress(
-        len(pcm), options.rate
-    ) as progress:
-        sender = threading.Thread(target=_send_all, args=(client, pcm, options, progress), name="sender", daemon=True)
+    with _client(options) as client, progress(_seconds_of(len(pcm), options)) as shown:
+        sender = threading.Thread(target=_send_all, args=(client, pcm, options, shown), name="sender", daemon=True)
         sender.start()
         for result in client.results():
-            progress.show(f"{result.start_s:.1f} {result.end_s:.1f} : {printable(result.text)}")
+            shown.show(f"{result.start_s:.1f} {result.end_s:.1f} : {printable(result.text)}")
         sender.join()
 
 
-def _send_all(client: StreamingClient, pcm: bytes, options: argparse.Namespace, progress: "_Progress") -> None:
+def _send_all(client: StreamingClient, pcm: bytes, options: argparse.Namespace, shown: Progress) -> None:
     """Thread: send the recording. An error is for `results` to raise: it knows the server's reason."""
     packet_bytes = _FAST_PACKET_BYTES
     if options.realtime:
@@ -476,9 +437,9 @@ def _send_all(client: StreamingClient, pcm: bytes, options: argparse.Namespace, 
         for offset in range(0, len(pcm), packet_bytes):
             packet = pcm[offset : offset + packet_bytes]
             if options.realtime:
-                _sleep_until(started_s + (offset + len(packet)) / (_SAMPLE_BYTES * options.rate))
+                _sleep_until(started_s + _seconds_of(offset + len(packet), options))
             client.send(packet)
-            progress.advance(len(packet))
+            shown.advance(_seconds_of(len(packet), options))
         client.finish()
 
 
@@ -486,25 +447,8 @@ def _sleep_until(moment_s: float) -> None:
     threading.Event().wait(max(0.0, moment_s - time.monotonic()))
 
 
-class _Progress(NamedTuple):
-    """Where results and progress go."""
-
-    show: Callable[[str], None]
-    advance: Callable[[int], object]
-
-
-@contextmanager
-def _progress(total_bytes: int, sample_rate: int) -> Iterator[_Progress]:
-    """A bar below the results on a terminal; in a pipe, the results alone."""
-    if not sys.stderr.isatty():
-        yield _Progress(lambda line: print(line, flush=True), lambda _: None)
-        return
-    from tqdm import tqdm  # noqa: PLC0415 - an import of StreamingClient does not need it
-
-    second_bytes = _SAMPLE_BYTES * sample_rate
-    bar_format = "{percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s"
-    with tqdm(total=total_bytes / second_bytes, bar_format=bar_format, leave=False) as bar:
-        yield _Progress(tqdm.write, lambda sent_bytes: bar.update(sent_bytes / second_bytes))
+def _seconds_of(audio_bytes: int, options: argparse.Namespace) -> float:
+    return audio_bytes / (_SAMPLE_BYTES * float(options.rate))
 
 
 if __name__ == "__main__":

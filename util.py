@@ -1,8 +1,8 @@
-"""What both ends of the wire share: packets, their parser, and a session's protocol as pure state.
+"""What both ends of the wire share: packets, their parser, and both sides of a session's protocol as pure state.
 
-Bytes go in, events come out. Nothing here knows a socket, a thread, a process or a clock,
-and nothing but the standard library is imported. `docs/protocol.md` describes the same for
-people who write clients in other languages.
+Bytes go in, events come out; the client's side also makes the bytes to send. Nothing here knows a socket, a thread,
+a process or a clock, and nothing but the standard library is imported. `docs/protocol.md` describes the same for people
+who write clients in other languages.
 
 Errors:
     ProtocolError          the peer sent what the protocol forbids; `str(error)` says why
@@ -12,7 +12,7 @@ Errors:
 import enum
 import re
 from dataclasses import dataclass
-from typing import Dict, FrozenSet, List, NamedTuple, Optional, Tuple, Union
+from typing import Callable, Dict, FrozenSet, List, NamedTuple, Optional, Tuple, Type, Union
 
 MAGIC = b"WHISPER_STREAMING_V1.0"
 HEADER_BYTES = 2
@@ -21,6 +21,8 @@ PREFIX_BYTES = HEADER_BYTES + LENGTH_DIGITS
 MAX_DATA_BYTES = 0xFFFF
 
 _LENGTH_PATTERN = re.compile(rb"[0-9A-Fa-f]{0,4}")  # int(…, 16) alone would also take "-001" or "1_00"
+_RESULT_PATTERN = re.compile(rb"([0-9]+\.[0-9]+) ([0-9]+\.[0-9]+) : (.*)", re.DOTALL)
+_STATUS_PATTERN = re.compile(rb"engine ([0-9]{1,9}): (.*)", re.DOTALL)
 _SHOWN_CHARS = 64  # of a text from the network in a log line
 
 
@@ -82,6 +84,11 @@ def encode_packet(header: Header, data: bytes = b"") -> bytes:
 def encode_text(header: Header, text: str) -> bytes:
     """Frame `text` as UTF-8, cut at a character boundary where it is too long for one packet."""
     return encode_packet(header, cut_utf8(text, MAX_DATA_BYTES))
+
+
+def decode_text(data: bytes) -> str:
+    """The text of a packet; what is not UTF-8 in it is replaced."""
+    return data.decode("utf-8", errors="replace")
 
 
 def cut_utf8(text: str, limit_bytes: int) -> bytes:
@@ -186,26 +193,6 @@ def status_packet(index: int, state: str) -> bytes:
 END_PACKET = encode_packet(Header.END)
 
 
-class Result(NamedTuple):
-    """A recognised segment, as a client receives it; seconds from the first byte of audio."""
-
-    start_s: float
-    end_s: float
-    text: str
-
-
-def parse_result(data: bytes) -> Result:
-    """The inverse of `result_packet` for its data; raises ProtocolError."""
-    times, separator, text = data.decode("utf-8", errors="replace").partition(" : ")
-    try:
-        start_s, end_s = (float(number) for number in times.split(" "))
-    except ValueError:
-        separator = ""
-    if not separator:
-        raise ProtocolError(f"a result is 'START END : TEXT', not {_show(data)}")
-    return Result(start_s, end_s, text)
-
-
 # --- the server's side of a session ----------------------------------------------------------
 
 
@@ -261,7 +248,7 @@ _TRANSITIONS: Dict[Tuple[State, Header], State] = {
     (State.STREAMING, Header.CLIENT_STATUS): State.STREAMING,
     (State.FINISHING, Header.CLIENT_STATUS): State.FINISHING,
 }
-_WITHOUT_DATA = frozenset({Header.BEGIN, Header.FINISH, Header.CLIENT_STATUS})
+_WITHOUT_DATA = frozenset({Header.BEGIN, Header.FINISH, Header.CLIENT_STATUS, Header.END})
 
 
 class ServerProtocol:
@@ -344,11 +331,10 @@ class ServerProtocol:
         next_state = _TRANSITIONS.get((self.state, header))
         if next_state is None:
             raise ProtocolError(f"{_show(header.value)} is not allowed here; expected {self.state.value}")
-        if data and header in _WITHOUT_DATA:
-            raise ProtocolError(f"{_show(header.value)} carries no data, got {len(data)} bytes")
+        _check_data(packet)
         self.state = next_state
         if header is Header.USER:
-            return EngineRequested(data.decode("utf-8", errors="replace"))
+            return EngineRequested(decode_text(data))
         if header is Header.CLIENT_STATUS:
             return StatusRequested(closing=next_state is State.OVER)
         if header is Header.AUDIO:
@@ -356,7 +342,205 @@ class ServerProtocol:
         return AudioFinished() if header is Header.FINISH else None
 
 
+def _check_data(packet: Packet) -> None:
+    if packet.data and packet.header in _WITHOUT_DATA:
+        raise ProtocolError(f"{_show(packet.header.value)} carries no data, got {len(packet.data)} bytes")
+
+
 def _flush(audio: List[bytes], events: List[Event]) -> None:
     if audio:
         events.append(AudioReceived(b"".join(audio)))
         audio.clear()
+
+
+# --- the client's side of a session ----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Welcome:
+    """An engine is the client's until the session ends."""
+
+    text: str
+
+
+class Result(NamedTuple):
+    """A recognised segment; seconds from the first byte of audio."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+@dataclass(frozen=True)
+class EngineStatus:
+    """What one engine does: `running`, `sleeping` or `starting`."""
+
+    index: int
+    state: str
+
+
+@dataclass(frozen=True)
+class ErrorReceived:
+    """Why the server ends the session; `code` is one of ErrorCode, as text: a newer server may know more."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class SessionEnded:
+    """Nothing follows."""
+
+
+ClientEvent = Union[Welcome, Result, EngineStatus, ErrorReceived, SessionEnded]
+
+
+def parse_result(data: bytes) -> Result:
+    """The inverse of `result_packet` for its data; raises ProtocolError."""
+    match = _RESULT_PATTERN.fullmatch(data)
+    if match is None:
+        raise ProtocolError(f"a result is 'START END : TEXT', not {_show(data)}")
+    return Result(float(match[1]), float(match[2]), decode_text(match[3]))
+
+
+def parse_status(data: bytes) -> EngineStatus:
+    """The inverse of `status_packet` for its data; raises ProtocolError."""
+    match = _STATUS_PATTERN.fullmatch(data)
+    if match is None:
+        raise ProtocolError(f"a status is 'engine N: STATE', not {_show(data)}")
+    return EngineStatus(int(match[1]), decode_text(match[2]))
+
+
+def parse_error(data: bytes) -> ErrorReceived:
+    """The inverse of `error_packet` for its data."""
+    code, _, detail = decode_text(data).partition(": ")
+    return ErrorReceived(code, detail)
+
+
+class ClientState(enum.Enum):
+    """Where a session stands, seen from the client, which need not wait for the welcome before it goes on."""
+
+    OPENING = "nothing was sent yet"
+    INQUIRING = "the status was asked for, and no engine"
+    ASKED = "an engine was asked for"
+    ASKED_STREAMING = "audio is sent, ahead of the welcome"
+    ASKED_FINISHING = "all audio was sent, ahead of the welcome"
+    READY = "there is an engine, and nothing has begun"
+    STREAMING = "audio is sent"
+    FINISHING = "all audio was sent"
+    FAILED = "the server has told an error"
+    OVER = "the session has ended"
+
+
+_BEFORE = (ClientState.OPENING, ClientState.INQUIRING)
+_UNANSWERED = (ClientState.ASKED, ClientState.ASKED_STREAMING, ClientState.ASKED_FINISHING)
+_SERVED = (ClientState.READY, ClientState.STREAMING, ClientState.FINISHING)
+# Every packet that may be sent or may come, and where it leads; whatever is not here is wrong.
+_CLIENT_TRANSITIONS: Dict[Tuple[ClientState, Header], ClientState] = {
+    # what the client sends
+    (ClientState.OPENING, Header.USER): ClientState.ASKED,
+    (ClientState.OPENING, Header.CLIENT_STATUS): ClientState.INQUIRING,
+    (ClientState.ASKED, Header.BEGIN): ClientState.ASKED_STREAMING,
+    (ClientState.ASKED_STREAMING, Header.AUDIO): ClientState.ASKED_STREAMING,
+    (ClientState.ASKED_STREAMING, Header.FINISH): ClientState.ASKED_FINISHING,
+    (ClientState.READY, Header.BEGIN): ClientState.STREAMING,
+    (ClientState.STREAMING, Header.AUDIO): ClientState.STREAMING,
+    (ClientState.STREAMING, Header.FINISH): ClientState.FINISHING,
+    **{(state, Header.CLIENT_STATUS): state for state in (*_UNANSWERED, *_SERVED)},
+    # what the server sends
+    **{(state, Header.WELCOME): served for state, served in zip(_UNANSWERED, _SERVED)},
+    **{(state, Header.ENGINE_STATUS): state for state in (ClientState.INQUIRING, *_SERVED)},
+    (ClientState.STREAMING, Header.RESULT): ClientState.STREAMING,
+    (ClientState.FINISHING, Header.RESULT): ClientState.FINISHING,
+    **{(state, Header.ERROR): ClientState.FAILED for state in (*_BEFORE, *_UNANSWERED, *_SERVED)},
+    (ClientState.INQUIRING, Header.END): ClientState.OVER,
+    (ClientState.FINISHING, Header.END): ClientState.OVER,
+    (ClientState.FAILED, Header.END): ClientState.OVER,
+}
+_MEANINGS: Dict[Header, Callable[[bytes], ClientEvent]] = {
+    Header.WELCOME: lambda data: Welcome(decode_text(data)),
+    Header.RESULT: parse_result,
+    Header.ENGINE_STATUS: parse_status,
+    Header.ERROR: parse_error,
+    Header.END: lambda _: SessionEnded(),
+}
+
+
+class ClientProtocol:
+    """One session as the client sees it. Everything that changes its state lives here.
+
+    The methods that say something return the bytes to send, in the order of the calls; RuntimeError where they have no
+    place: a fault of the program, which must also stop sending once it knows that the server has told an error.
+    `receive` takes bytes, `events` gives what they mean.
+    """
+
+    def __init__(self) -> None:
+        self.state = ClientState.OPENING
+        self._parser = PacketParser(SERVER_HEADERS)
+        self._error: Optional[ProtocolError] = None
+
+    @property
+    def packets(self) -> int:
+        """How many complete packets have come."""
+        return self._parser.packets
+
+    def ask_engine(self, user: str) -> bytes:
+        """Open the session and ask for an engine; a user id too long for a packet is cut."""
+        return self._say(Header.USER, cut_utf8(user, MAX_DATA_BYTES))
+
+    def ask_status(self) -> bytes:
+        """Ask what the engines do: as all that is wanted, in place of `ask_engine`, or at any time after it."""
+        return self._say(Header.CLIENT_STATUS)
+
+    def begin(self) -> bytes:
+        """Audio will follow."""
+        return self._say(Header.BEGIN)
+
+    def audio(self, pcm: bytes) -> bytes:
+        """Audio of any length, in as many packets as it takes."""
+        self._advance(Header.AUDIO, RuntimeError)
+        pieces = (pcm[start : start + MAX_DATA_BYTES] for start in range(0, len(pcm), MAX_DATA_BYTES))
+        return b"".join(encode_packet(Header.AUDIO, piece) for piece in pieces)
+
+    def finish(self) -> bytes:
+        """All audio is sent; the last results are waited for."""
+        return self._say(Header.FINISH)
+
+    def receive(self, data: bytes) -> None:
+        """Take over what was received."""
+        self._parser.feed(data)
+
+    def events(self) -> List[ClientEvent]:
+        """What the bytes received so far mean, in order.
+
+        Raises ProtocolError when the server broke the protocol; what came before that is returned first.
+        """
+        events: List[ClientEvent] = []
+        try:
+            while self._error is None:
+                packet = self._parser.next_packet()
+                if packet is None:
+                    break
+                events.append(self._accept(packet))
+        except ProtocolError as error:
+            self._error = error
+        if self._error is not None and not events:
+            raise self._error
+        return events
+
+    def _accept(self, packet: Packet) -> ClientEvent:
+        _check_data(packet)
+        event = _MEANINGS[packet.header](packet.data)
+        self._advance(packet.header, ProtocolError)
+        return event
+
+    def _say(self, header: Header, data: bytes = b"") -> bytes:
+        opening = MAGIC if self.state is ClientState.OPENING else b""
+        self._advance(header, RuntimeError)
+        return opening + encode_packet(header, data)
+
+    def _advance(self, header: Header, error: Type[Exception]) -> None:
+        next_state = _CLIENT_TRANSITIONS.get((self.state, header))
+        if next_state is None:
+            raise error(f"{_show(header.value)} has no place here: {self.state.value}")
+        self.state = next_state

@@ -1,5 +1,5 @@
 """A server to try: `python -m demo` streams a real recording to it and shows what comes back.
 
-recording.py   real speech out of an installed package
-server.py      a server process of one's own: start, wait until it is ready, stop
+recording.py   real speech out of an installed package; `python -m demo.recording` writes it as test.pcm
+english.yaml   the server's configuration for it
 """

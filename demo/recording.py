@@ -1,6 +1,7 @@
-"""Ten seconds of real English speech, carried by an installed package."""
+"""Ten seconds of real English speech, carried by an installed package: `python -m demo.recording` writes test.pcm."""
 
 import importlib.util
+import sys
 import wave
 from pathlib import Path
 
@@ -22,3 +23,20 @@ def recording_pcm() -> bytes:
     """The samples of the recording, as a client sends them."""
     with wave.open(str(recording_wav()), "rb") as file:
         return file.readframes(file.getnframes())
+
+
+def main() -> int:
+    """Write the samples to test.pcm and say what is in it; returns the exit status."""
+    path = Path("test.pcm")
+    try:
+        path.write_bytes(recording_pcm())
+    except FileNotFoundError as error:
+        print(f"no recording: {error}", file=sys.stderr)
+        return 1
+    print(f"{path} is made: ten seconds of English, 16-bit mono PCM at 16 kHz.")
+    print(f'What was read: "{TRANSCRIPT}"')
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -10,17 +10,7 @@ import time
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from bench.load.plan import Heard, Stream, Window, due_s, packet_bytes
-from util import (
-    MAGIC,
-    SERVER_HEADERS,
-    Header,
-    Packet,
-    PacketParser,
-    ProtocolError,
-    encode_packet,
-    encode_text,
-    parse_result,
-)
+from util import ClientEvent, ClientProtocol, ErrorReceived, ProtocolError, Result, SessionEnded, Welcome
 
 Address = Tuple[str, int]
 
@@ -42,7 +32,7 @@ class Client:
         self.heard: List[Heard] = []
         self.failure: Optional[str] = None
         self.over = False
-        self._parser = PacketParser(SERVER_HEADERS)
+        self._protocol = ClientProtocol()
         self._unsent = bytearray()
         self._welcome = False
         self._selector: Optional[selectors.BaseSelector] = None
@@ -56,7 +46,7 @@ class Client:
 
     def _handshake(self, user: str) -> None:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket.sendall(MAGIC + encode_text(Header.USER, user) + encode_packet(Header.BEGIN))
+        self._socket.sendall(self._protocol.ask_engine(user) + self._protocol.begin())
         while not self._welcome and not self.over:
             self.receive()
         self._socket.setblocking(False)
@@ -99,10 +89,11 @@ class Client:
         if not data:
             self._fail("disconnected")
             return
-        self._parser.feed(data)
+        self._protocol.receive(data)
         try:
-            while not self.over and (packet := self._parser.next_packet()) is not None:
-                self._take(packet, arrival_s)
+            while events := self._protocol.events():
+                for event in events:
+                    self._take(event, arrival_s)
         except ProtocolError:
             self._fail("broken protocol")
 
@@ -113,14 +104,14 @@ class Client:
             self.failure = failure
             self._close()
 
-    def _take(self, packet: Packet, arrival_s: float) -> None:
-        if packet.header is Header.WELCOME:
+    def _take(self, event: ClientEvent, arrival_s: float) -> None:
+        if isinstance(event, Welcome):
             self._welcome = True
-        elif packet.header is Header.RESULT:
-            self.heard.append(Heard(parse_result(packet.data), arrival_s))
-        elif packet.header is Header.ERROR:
-            self._fail(packet.data.decode("utf-8", errors="replace").partition(": ")[0])
-        elif packet.header is Header.END:
+        elif isinstance(event, Result):
+            self.heard.append(Heard(event, arrival_s))
+        elif isinstance(event, ErrorReceived):
+            self._fail(event.code)
+        elif isinstance(event, SessionEnded) and not self.over:
             self._close()
 
     def _lost(self, error: OSError) -> None:
@@ -174,10 +165,11 @@ class LiveClient(Client):
         offset = len(self.sent_s) * self._packet_bytes
         pcm = self.stream.pcm[offset : offset + self._packet_bytes]
         self.sent_s.append(now_s)
-        self.send(encode_packet(Header.AUDIO, pcm))
+        self.send(self._protocol.audio(pcm))
         if offset + self._packet_bytes < len(self.stream.pcm):
             return not self.over
-        self.send(encode_packet(Header.FINISH))
+        if not self.over:
+            self.send(self._protocol.finish())
         return False
 
     def known_s(self, known_bytes: Sequence[int]) -> List[float]:
@@ -190,10 +182,7 @@ class PushingClient(Client):
     """One that sends a recording over and over, as fast as the server takes it."""
 
     def __init__(self, address: Address, user: str, pcm: bytes) -> None:
-        self._packets = [
-            encode_packet(Header.AUDIO, pcm[start : start + _PUSHED_BYTES])
-            for start in range(0, len(pcm), _PUSHED_BYTES)
-        ]
+        self._pieces = [pcm[start : start + _PUSHED_BYTES] for start in range(0, len(pcm), _PUSHED_BYTES)]
         self._next = 0
         self._started_s: Optional[float] = None
         super().__init__(address, user)
@@ -204,7 +193,7 @@ class PushingClient(Client):
             self._started_s = time.monotonic()
         super().flush()
         if not self._unsent and not self.over:
-            self._unsent += self._packets[self._next % len(self._packets)]
+            self._unsent += self._protocol.audio(self._pieces[self._next % len(self._pieces)])
             self._next += 1
             self._want_to_write(True)
 

@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz.fuzz_protocol FOLDER [options of libFuzzer]`: parser, protocol and client's reading.
+"""`python -m tests.fuzz.fuzz_protocol FOLDER [options of libFuzzer]`: both sides of the protocol.
 
 The inputs that reach something new are kept in FOLDER; without any there, it begins with whole sessions.
 """
@@ -14,20 +14,18 @@ with atheris.instrument_imports(include=["util"]):
         MAGIC,
         MAX_DATA_BYTES,
         PREFIX_BYTES,
-        SERVER_HEADERS,
         AudioReceived,
+        ClientEvent,
+        ClientProtocol,
         EngineRequested,
         Event,
         Header,
-        Packet,
-        PacketParser,
         ProtocolError,
         ServerProtocol,
         encode_packet,
         encode_text,
         error_packet,
         loggable,
-        parse_result,
         result_packet,
     )
 
@@ -59,20 +57,25 @@ def serve(pieces: List[bytes]) -> Outcome:
     return events, audio, False
 
 
-def read(pieces: List[bytes]) -> Tuple[List[Packet], bool]:
-    """What a client makes of a stream."""
-    parser = PacketParser(SERVER_HEADERS)
-    packets: List[Packet] = []
+def read(pieces: List[bytes], finished: bool) -> Tuple[List[ClientEvent], bool]:
+    """What a client makes of a stream once it has sent all its audio, or has only asked for the status."""
+    protocol = ClientProtocol()
+    if finished:
+        protocol.ask_engine("")
+        protocol.begin()
+        protocol.finish()
+    else:
+        protocol.ask_status()
+    events: List[ClientEvent] = []
     try:
         for piece in pieces:
-            parser.feed(piece)
-            while (packet := parser.next_packet()) is not None:
-                packets.append(packet)
-                if packet.header is Header.RESULT:
-                    parse_result(packet.data)
+            protocol.receive(piece)
+            while new := protocol.events():
+                events += new
+            assert len(protocol._parser._buffer) <= PREFIX_BYTES + MAX_DATA_BYTES + len(piece)
     except ProtocolError:
-        return packets, True
-    return packets, False
+        return events, True
+    return events, False
 
 
 def cut(data: bytes, sizes: bytes) -> List[bytes]:
@@ -92,8 +95,9 @@ def check(data: bytes) -> None:
     for opening in (b"", MAGIC):
         whole, pieces = serve([opening + stream]), serve(cut(opening + stream, sizes))
         assert whole == pieces, (whole, pieces)
-    whole_packets, packets = read([stream]), read(cut(stream, sizes))
-    assert whole_packets == packets, (whole_packets, packets)
+    for finished in (True, False):
+        understood, piecemeal = read([stream], finished), read(cut(stream, sizes), finished)
+        assert understood == piecemeal, (understood, piecemeal)
 
 
 def write_seeds(folder: Path) -> None:

@@ -3,9 +3,19 @@
 import socket
 import struct
 from types import TracebackType
-from typing import List, Optional, Type
+from typing import Iterator, List, Optional, Type
 
-from util import MAGIC, SERVER_HEADERS, Header, Packet, PacketParser, encode_packet, encode_text
+from util import (
+    MAGIC,
+    SERVER_HEADERS,
+    ClientProtocol,
+    Header,
+    Packet,
+    PacketParser,
+    encode_packet,
+    encode_text,
+    parse_error,
+)
 
 RECEIVE_TIMEOUT_S = 60.0
 BEGIN = encode_packet(Header.BEGIN)
@@ -19,20 +29,25 @@ def user_packet(user: str = "test") -> bytes:
 
 
 def audio_packets(pcm: bytes, packet_bytes: int = 960) -> bytes:
-    """`pcm` as a stream of packets."""
-    chunks = (pcm[offset : offset + packet_bytes] for offset in range(0, len(pcm), packet_bytes))
-    return b"".join(encode_packet(Header.AUDIO, chunk) for chunk in chunks)
+    """`pcm` as a stream of packets, for any moment: also where audio has no place."""
+    return b"".join(encode_packet(Header.AUDIO, chunk) for chunk in _chunks(pcm, packet_bytes))
+
+
+def _chunks(pcm: bytes, chunk_bytes: int) -> Iterator[bytes]:
+    return (pcm[offset : offset + chunk_bytes] for offset in range(0, len(pcm), chunk_bytes))
 
 
 def session_bytes(pcm: bytes, user: str = "test") -> bytes:
     """A whole session, as a client sends it that waits for nothing."""
-    return MAGIC + user_packet(user) + BEGIN + audio_packets(pcm) + FINISH
+    protocol = ClientProtocol()
+    opening = protocol.ask_engine(user) + protocol.begin()
+    return opening + b"".join(protocol.audio(chunk) for chunk in _chunks(pcm, 960)) + protocol.finish()
 
 
 def error_code(packets: List[Packet]) -> str:
     """The code of the error that the packets end with; they must end with an error and the end of the session."""
     assert [packet.header for packet in packets[-2:]] == [Header.ERROR, Header.END], packets
-    return packets[-2].data.decode().partition(":")[0]
+    return parse_error(packets[-2].data).code
 
 
 def results(packets: List[Packet]) -> List[str]:
@@ -40,7 +55,7 @@ def results(packets: List[Packet]) -> List[str]:
 
 
 class Wire:
-    """A bare connection to the server on `port` of 127.0.0.1."""
+    """A bare connection to the server on `port` of 127.0.0.1: what is sent need not be right, nor what comes."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), RECEIVE_TIMEOUT_S)

@@ -286,7 +286,7 @@ def test_a_client_of_tls_that_never_reads_is_cut_off(site: Site, phrase: bytes) 
         stream = client._socket
         assert stream is not None
         secured: ssl.SSLSocket = stream._secured  # type: ignore[union-attr]
-        with stream._lock, pytest.raises(OSError, match=r"timed out|reset|Broken pipe|EOF"):  # type: ignore[union-attr] # noqa: PT012
+        with stream._moved, pytest.raises(OSError, match=r"timed out|reset|Broken pipe|EOF"):  # type: ignore[union-attr] # noqa: PT012
             while True:  # holding the lock, nothing is read
                 try:
                     secured.send(b"%c0000" * 1000)

@@ -1,0 +1,51 @@
+"""Why a session cannot begin or go on.
+
+Errors:
+    ClientError             anything below; the text is one line for a person
+    ├── ConnectError        no server there
+    ├── ServerError         the server ended the session; `code` and `detail` say why
+    ├── WelcomeTimeout      the server gave neither an engine nor a reason in time
+    ├── ConnectionLost      the connection ended before the session did
+    │   └── StrangeServer   what answers there is no server of this kind
+    └── AudioFileError      a file that cannot be sent without losing something
+"""
+
+from util import printable
+
+
+class ClientError(Exception):
+    """The session cannot begin or go on; the text is one line for a person."""
+
+
+class ConnectError(ClientError):
+    """No server answers at the address."""
+
+
+class ServerError(ClientError):
+    """The server ended the session.
+
+    Attributes:
+        code: one of `util.ErrorCode`, as text: a newer server may know more.
+        detail: what the server adds; may be empty.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(printable(f"{code}: {detail}" if detail else code))
+        self.code = code
+        self.detail = detail
+
+
+class WelcomeTimeout(ClientError):
+    """The server gave neither an engine nor a reason in time."""
+
+
+class ConnectionLost(ClientError):
+    """The connection ended before the session did."""
+
+
+class StrangeServer(ConnectionLost):
+    """What answers at the address is no server of this kind."""
+
+
+class AudioFileError(ClientError):
+    """The file holds no audio that can be sent without losing something."""

@@ -1,0 +1,230 @@
+"""A session as the client sees it: what may be sent when, what may come when, and what it means."""
+
+from contextlib import suppress
+from typing import Callable, Dict, List
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from util import (
+    END_PACKET,
+    MAGIC,
+    MAX_DATA_BYTES,
+    SERVER_HEADERS,
+    ClientEvent,
+    ClientProtocol,
+    ClientState,
+    EngineStatus,
+    ErrorCode,
+    ErrorReceived,
+    Header,
+    ProtocolError,
+    Result,
+    SessionEnded,
+    Welcome,
+    encode_packet,
+    error_packet,
+    result_packet,
+    status_packet,
+    welcome_packet,
+)
+
+ERROR = error_packet(ErrorCode.ENGINE_FAILED, "it died: nobody knows of what")
+DATA = {
+    Header.WELCOME: b"engine 0 is yours",
+    Header.RESULT: b"1.2 3.4 : hello",
+    Header.ENGINE_STATUS: b"engine 0: running",
+    Header.ERROR: b"TIMEOUT",
+    Header.END: b"",
+}
+
+
+def protocol_in(state: ClientState) -> ClientProtocol:
+    protocol = ClientProtocol()
+    for step in WAY_TO[state]:
+        step(protocol)
+    assert protocol.state is state
+    return protocol
+
+
+def hear(data: bytes) -> Callable[[ClientProtocol], None]:
+    def step(protocol: ClientProtocol) -> None:
+        protocol.receive(data)
+        while protocol.events():
+            pass
+
+    return step
+
+
+def ask(protocol: ClientProtocol) -> bytes:
+    return protocol.ask_engine("x")
+
+
+def speak(protocol: ClientProtocol) -> bytes:
+    return protocol.audio(b"abc")
+
+
+WELCOMED = hear(welcome_packet(""))
+SAY: Dict[str, Callable[[ClientProtocol], bytes]] = {
+    "%u": ask,
+    "%c": ClientProtocol.ask_status,
+    "%b": ClientProtocol.begin,
+    "%s": speak,
+    "%f": ClientProtocol.finish,
+}
+WAY_TO: Dict[ClientState, List[Callable[[ClientProtocol], object]]] = {
+    ClientState.OPENING: [],
+    ClientState.INQUIRING: [ClientProtocol.ask_status],
+    ClientState.ASKED: [ask],
+    ClientState.ASKED_STREAMING: [ask, ClientProtocol.begin],
+    ClientState.ASKED_FINISHING: [ask, ClientProtocol.begin, ClientProtocol.finish],
+    ClientState.READY: [ask, WELCOMED],
+    ClientState.STREAMING: [ask, WELCOMED, ClientProtocol.begin],
+    ClientState.FINISHING: [ask, WELCOMED, ClientProtocol.begin, ClientProtocol.finish],
+    ClientState.FAILED: [ask, hear(ERROR)],
+    ClientState.OVER: [ask, hear(ERROR + END_PACKET)],
+}
+# What may be sent and what may come in each state, by letters of headers, as the specification has it.
+LEGAL = {
+    ClientState.OPENING: "uc E",
+    ClientState.INQUIRING: " CEF",
+    ClientState.ASKED: "bc LE",
+    ClientState.ASKED_STREAMING: "sfc LE",
+    ClientState.ASKED_FINISHING: "c LE",
+    ClientState.READY: "bc CE",
+    ClientState.STREAMING: "sfc RCE",
+    ClientState.FINISHING: "c RCEF",
+    ClientState.FAILED: " F",
+    ClientState.OVER: " ",
+}
+SENT = [(state, what) for state in LEGAL for what in SAY]
+CAME = [(state, header) for state in LEGAL for header in sorted(SERVER_HEADERS)]
+
+
+def legal(state: ClientState, header: str) -> bool:
+    return header[1] in LEGAL[state]
+
+
+# --- what the client sends
+
+
+@pytest.mark.parametrize(("state", "what"), [pair for pair in SENT if legal(*pair)])
+def test_what_may_be_sent_is_given_as_bytes(state: ClientState, what: str) -> None:
+    data = {"%u": b"x", "%s": b"abc"}.get(what, b"")
+    opening = MAGIC if state is ClientState.OPENING else b""
+    assert SAY[what](protocol_in(state)) == opening + encode_packet(Header(what.encode()), data)
+
+
+@pytest.mark.parametrize(("state", "what"), [pair for pair in SENT if not legal(*pair)])
+def test_what_may_not_be_sent_is_a_fault_of_the_program_and_changes_nothing(state: ClientState, what: str) -> None:
+    protocol = protocol_in(state)
+    with pytest.raises(RuntimeError, match=f"'{what}' has no place here: {state.value}"):
+        SAY[what](protocol)
+    assert protocol.state is state
+
+
+@pytest.mark.parametrize("length", [0, 1, MAX_DATA_BYTES, MAX_DATA_BYTES + 1, 3 * MAX_DATA_BYTES + 5])
+def test_audio_of_any_length_is_sent_in_packets(length: int) -> None:
+    pcm = bytes(index % 251 for index in range(length))
+    sent = protocol_in(ClientState.STREAMING).audio(pcm)
+    pieces = [pcm[start : start + MAX_DATA_BYTES] for start in range(0, length, MAX_DATA_BYTES)]
+    assert sent == b"".join(encode_packet(Header.AUDIO, piece) for piece in pieces)
+
+
+def test_a_user_id_too_long_for_a_packet_is_cut_at_a_character() -> None:
+    sent = ClientProtocol().ask_engine("a" + "가" * 30_000)
+    assert sent.startswith(MAGIC + b"%uFFFD")
+    assert sent[-3:].decode() == "가"
+
+
+# --- what comes
+
+
+@pytest.mark.parametrize(("state", "header"), [pair for pair in CAME if legal(pair[0], pair[1].value.decode())])
+def test_a_packet_that_may_come_leads_on(state: ClientState, header: Header) -> None:
+    protocol = protocol_in(state)
+    before = protocol.packets
+    protocol.receive(encode_packet(header, DATA[header]))
+    assert len(protocol.events()) == 1
+    assert protocol.packets == before + 1
+    expected = {Header.ERROR: ClientState.FAILED, Header.END: ClientState.OVER}
+    if header is Header.WELCOME:
+        assert protocol.state.name == {"ASKED": "READY"}.get(state.name, state.name.replace("ASKED_", ""))
+    else:
+        assert protocol.state is expected.get(header, state)
+
+
+@pytest.mark.parametrize(("state", "header"), [pair for pair in CAME if not legal(pair[0], pair[1].value.decode())])
+def test_a_packet_that_may_not_come_is_an_error_of_the_server(state: ClientState, header: Header) -> None:
+    protocol = protocol_in(state)
+    protocol.receive(encode_packet(header, DATA[header]))
+    for _ in range(2):
+        with pytest.raises(ProtocolError, match=f"'{header.value.decode()}' has no place here: {state.value}"):
+            protocol.events()
+    assert protocol.state is state
+
+
+def test_packets_are_events_with_their_meaning() -> None:
+    protocol = protocol_in(ClientState.ASKED_FINISHING)
+    stream = (
+        welcome_packet("engine 1 is yours") + status_packet(0, "sleeping") + result_packet(1.2, 3.4, "안녕 : 하세요")
+    )
+    protocol.receive(stream + END_PACKET)
+    assert protocol.events() == [
+        Welcome("engine 1 is yours"),
+        EngineStatus(0, "sleeping"),
+        Result(1.2, 3.4, "안녕 : 하세요"),
+        SessionEnded(),
+    ]
+    assert protocol.events() == []
+
+
+@pytest.mark.parametrize(
+    ("data", "event"),
+    [
+        (b"TIMEOUT", ErrorReceived("TIMEOUT", "")),
+        (b"ENGINE_FAILED: engine 0: it died", ErrorReceived("ENGINE_FAILED", "engine 0: it died")),
+        (b"", ErrorReceived("", "")),
+        (b"NEW_CODE: \xff", ErrorReceived("NEW_CODE", "\ufffd")),
+    ],
+)
+def test_an_error_is_a_code_and_a_detail(data: bytes, event: ErrorReceived) -> None:
+    protocol = protocol_in(ClientState.STREAMING)
+    protocol.receive(encode_packet(Header.ERROR, data))
+    assert protocol.events() == [event]
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [b"%C0007running", b"%C000Aengine : x", b"%R0003abc", b"%R000Fnan nan : hello", b"%R000B1.2 3e4 : x", b"%F0001x"],
+)
+def test_a_packet_whose_data_is_wrong_is_an_error_of_the_server(packet: bytes) -> None:
+    protocol = protocol_in(ClientState.FINISHING)
+    protocol.receive(packet)
+    with pytest.raises(ProtocolError):
+        protocol.events()
+
+
+def test_what_came_before_a_wrong_packet_still_counts() -> None:
+    protocol = protocol_in(ClientState.STREAMING)
+    protocol.receive(result_packet(0, 1, "one") + b"HTTP")
+    assert protocol.events() == [Result(0, 1, "one")]
+    for _ in range(2):
+        with pytest.raises(ProtocolError, match="starts with '%'"):
+            protocol.events()
+
+
+PIECES = [*(header.value + b"0000" for header in Header), b"%R000B1.0 2.0 : x", b"%C000Dengine 0: run", b"%", b"\xff"]
+
+
+@settings(deadline=None)
+@given(st.sampled_from(list(WAY_TO)), st.lists(st.one_of(st.sampled_from(PIECES), st.binary(max_size=8)), max_size=15))
+def test_arbitrary_bytes_end_in_a_protocol_error_at_worst(state: ClientState, pieces: List[bytes]) -> None:
+    protocol = protocol_in(state)
+    events: List[ClientEvent] = []
+    with suppress(ProtocolError):
+        for piece in pieces:
+            protocol.receive(piece)
+            events += protocol.events()
+    assert SessionEnded() not in events or protocol.state is ClientState.OVER
