@@ -30,7 +30,10 @@ def choose_precision(compute: str, device: torch.device) -> Precision:
     if compute != "auto":
         return Precision(compute, compute, f"model.compute is {compute}")
     capabilities = torch.backends.cpu.get_cpu_capability()
-    if torch.cpu._is_amx_tile_supported():
+    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    if has_amx is None:  # before torch 2.6, so on Python 3.8
+        return Precision("int8", "int8", f"the processor has {capabilities}, and torch {torch.__version__} knows no AMX")
+    if has_amx():
         return Precision("bfloat16", "int8", "the processor has AMX")
     return Precision("int8", "int8", f"the processor has {capabilities} and no AMX")
 

@@ -1,4 +1,4 @@
-"""int8: how near it stays to float32."""
+"""What is computed in which numbers, and how near int8 stays to float32."""
 
 import copy
 
@@ -12,7 +12,7 @@ from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
 from recognizer.audio import to_samples
 from recognizer.encoder import FastEncoder
 from recognizer.int8 import Int8Linear
-from recognizer.precision import apply_precision
+from recognizer.precision import apply_precision, choose_precision
 from recognizer.weights import load_weights
 
 
@@ -32,6 +32,26 @@ def linear(size_in: int, size_out: int) -> nn.Linear:
 def error(found: Tensor, right: Tensor) -> float:
     """Of the quiet positions, relative."""
     return float((found[3:] - right[3:]).norm() / right[3:].norm())
+
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(("amx", "encoder"), [(True, "bfloat16"), (False, "int8")])
+def test_the_encoder_takes_bfloat16_where_the_processor_has_amx(
+    monkeypatch: pytest.MonkeyPatch, amx: bool, encoder: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    chosen = choose_precision("auto", CPU)
+    assert (chosen.encoder, chosen.decoder) == (encoder, "int8")
+
+
+def test_a_torch_that_cannot_tell_takes_int8(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch 2.4, the last for Python 3.8, has no question for AMX."""
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
+    chosen = choose_precision("auto", CPU)
+    assert (chosen.encoder, chosen.decoder) == ("int8", "int8")
+    assert torch.__version__ in chosen.reason
 
 
 @torch.inference_mode()
