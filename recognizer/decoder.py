@@ -10,18 +10,26 @@ The decoding loop stays openai-whisper's (`whisper.decoding.DecodingTask`): `Fas
 `PyTorchInference`, `search.BeamSearch` that of its `BeamSearchDecoder`.
 """
 
+import re
 import warnings
+from dataclasses import replace
 from typing import Any, Callable, Iterator, List, Optional, Tuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from whisper import Whisper
-from whisper.decoding import DecodingOptions, DecodingTask, Inference, LogitFilter, SuppressTokens
+from whisper.decoding import DecodingOptions, DecodingResult, DecodingTask, Inference, LogitFilter, SuppressTokens
 from whisper.model import ResidualAttentionBlock, TextDecoder
+from whisper.tokenizer import Tokenizer
+from whisper.utils import compression_ratio
 
 from recognizer.layers import FeedForward, Norm, join_heads, plain_linear, split_heads
 from recognizer.search import BeamSearch, Suppress
+
+# A token can hold a part of a character. Where the others do not follow, decoding leaves U+FFFD; also a few tokens of
+# the vocabulary spell it, from texts that were torn. A blank beside a character that is gone goes too.
+_TORN = re.compile("(?<= )\ufffd+ |\ufffd+")
 
 _Offset = Any  # int, or a tensor of one where a step is traced: it becomes an argument there
 
@@ -196,5 +204,15 @@ class FastTask(DecodingTask):  # type: ignore[misc]
             for filter_ in self.logit_filters
         ]
 
+    def run(self, mel: Tensor) -> List[DecodingResult]:
+        """What was decoded, in whole characters: (1, n_audio_ctx, n_state) from the encoder → one result."""
+        texts = [(result, whole_text(self.tokenizer, result.tokens)) for result in super().run(mel)]
+        return [replace(result, text=text, compression_ratio=compression_ratio(text)) for result, text in texts]
+
     def _get_audio_features(self, mel: Tensor) -> Tensor:
         return mel
+
+
+def whole_text(tokenizer: Tokenizer, tokens: List[int]) -> str:
+    """The text of `tokens` without the characters of which parts are missing, and without blanks around it."""
+    return _TORN.sub("", tokenizer.decode(tokens)).strip()
