@@ -31,8 +31,9 @@ def choose_precision(compute: str, device: torch.device) -> Precision:
         return Precision(compute, compute, f"model.compute is {compute}")
     capabilities = torch.backends.cpu.get_cpu_capability()
     has_amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    if has_amx is None:  # before torch 2.6, so on Python 3.8
-        return Precision("int8", "int8", f"the processor has {capabilities}, and torch {torch.__version__} knows no AMX")
+    if has_amx is None:  # torch 2.4, the last for Python 3.8
+        known = f"the processor has {capabilities}, and torch {torch.__version__} cannot tell whether it has AMX"
+        return Precision("int8", "int8", known)
     if has_amx():
         return Precision("bfloat16", "int8", "the processor has AMX")
     return Precision("int8", "int8", f"the processor has {capabilities} and no AMX")

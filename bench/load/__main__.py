@@ -16,7 +16,6 @@ so begin and end with the same version:
 
 import argparse
 import gc
-import os
 import signal
 import sys
 import time
@@ -36,6 +35,7 @@ from bench.load.usage import Usage, UsageWatch
 from bench.recordings import Recording, read_recordings
 from bench.report import Report, line, table
 from bench.speech import error_rate
+from engine.cores import usable_cores
 from tests.harness.server import ServerProcess
 
 LANGUAGE = "ko"
@@ -97,7 +97,7 @@ def _conditions(options: argparse.Namespace, recordings: int) -> str:
     """What is measured with, in one line."""
     said = "digital silence" if options.silence else f"{recordings} Korean recordings"
     server = "" if options.host is None else f", server at {options.host} port {options.port}"
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     return f"{said}, packets of {options.packet_ms} ms, {options.seconds:g} s for each row, {cores} cores{server}"
 
 

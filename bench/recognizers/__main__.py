@@ -6,7 +6,6 @@ first segment of each language is run once before it counts.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from bench.recognizers.weights import write_ctranslate2
 from bench.recordings import Recording, read_recordings
 from bench.report import Report, table
 from bench.speech import error_rate, segments
+from engine.cores import usable_cores
 from recognizer.audio import SAMPLE_RATE
 
 
@@ -91,7 +91,7 @@ def main() -> None:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m bench.recognizers", description=__doc__.splitlines()[0])
     parser.add_argument("--every", type=int, default=1, help="take one recording of so many (default: all)")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--only", nargs="*", choices=CONTENDERS, default=list(CONTENDERS))
     return command.parse(parser)
 
