@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from recognizer.memory import is_out_of_memory
 from util import printable
 
 CTRANSLATE2_FILE = "model.bin"
@@ -75,7 +76,16 @@ def _explaining(read: Callable[[Path], Checkpoint], path: Path) -> Checkpoint:
 
 def read_openai(path: Path) -> Checkpoint:
     """A `.pt` as openai-whisper publishes it: `{"dims": …, "model_state_dict": …}`."""
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # whose text advises to load it with the code that it may carry
+        if is_out_of_memory(error):
+            raise MemoryError from error
+        raise CheckpointError(
+            "it is damaged, or no checkpoint of openai-whisper; copy or download it again, or name other weights"
+        ) from error
     if not isinstance(content, dict) or not {"dims", "model_state_dict"} <= content.keys():
         raise CheckpointError("it is no openai-whisper checkpoint: 'dims' and 'model_state_dict' are missing")
     return Checkpoint(content["dims"], content["model_state_dict"])

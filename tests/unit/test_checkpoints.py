@@ -17,7 +17,13 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
-from recognizer.checkpoints import Checkpoint, CheckpointError, parse_ctranslate2, read_checkpoint, write_openai
+from recognizer.checkpoints import (
+    Checkpoint,
+    CheckpointError,
+    parse_ctranslate2,
+    read_checkpoint,
+    write_openai,
+)
 
 DIMS = whisper.ModelDimensions(
     n_mels=80,
@@ -31,6 +37,8 @@ DIMS = whisper.ModelDimensions(
     n_text_head=2,
     n_text_layer=2,
 )
+
+BROKEN_PT = "it is damaged, or no checkpoint of openai-whisper; copy or download it again, or name other weights"
 
 
 @pytest.fixture(scope="module")
@@ -301,6 +309,23 @@ def test_a_file_of_something_else_is_refused_in_one_line(tmp_path: Path, name: s
     assert refusal(tmp_path / name if name == "model.pt" else tmp_path).startswith("it ")
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x80\x04]\x94.", b"PK\x03\x04", bytes(10_000), b"\x80\x02}q\x00"])
+def test_a_broken_pt_file_is_not_answered_with_torchs_advice_to_run_its_code(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.pt").write_bytes(content)
+    assert refusal(tmp_path / "model.pt") == BROKEN_PT
+
+
+def test_no_memory_for_a_pt_file_does_not_make_it_a_broken_one(
+    tmp_path: Path, weights: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(torch, "load", load)
+    assert refusal(write_pt(tmp_path / "model.pt", weights)) == "there is not enough memory to read it"
+
+
 @pytest.mark.parametrize("content", [[1, 2], {}, {"dims": {}}, {"model_state_dict": {}}, torch.zeros(3)], ids=str)
 def test_a_pt_file_without_dims_or_weights_is_refused(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "model.pt")
@@ -406,7 +431,7 @@ def test_a_pickle_that_carries_code_is_refused_and_the_code_never_runs(tmp_path:
         path.write_bytes(pickle.dumps(content))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=save == "torch")
-    assert refusal(path).startswith("it cannot be read as Whisper weights")
+    assert refusal(path) == BROKEN_PT
     assert not trace.exists()
     if save != "pickle":
         torch.load(path, weights_only=False)
