@@ -2,6 +2,8 @@
 # make test.pcm install, make the recording that README.md sends by hand, and say what is in it
 # make test     install, run every test, JOBS (2) files at once; SPEECH_DIR=folder adds accuracy on recordings with
 #               transcripts
+# make test-pythons  the same on the other Pythons that are there, as far as it depends on them (tests/pythons.py); the
+#               first time installs up to 10 GB into ~/.cache/stt-server-pythons
 # make check    install, lint and type-check
 # make soak     install, run the chaos of tests/chaos for MINUTES (20), then CONNECTIONS (100000) hostile ones, print
 #               both
@@ -23,7 +25,7 @@ SECONDS ?= 300
 LOAD := $(BIN)/python -m bench.load --seconds $(SECONDS_EACH)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test check soak fuzz bench bench-load serve clean
+.PHONY: demo test test-pythons check soak fuzz bench bench-load serve clean
 
 demo: .venv/.speech
 	$(BIN)/python -m demo
@@ -33,6 +35,9 @@ test.pcm: .venv/.speech
 
 test: .venv/.dev .venv/.speech
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+
+test-pythons: .venv/.dev .venv/.speech
+	$(BIN)/python -m tests.pythons
 
 check: .venv/.dev
 	$(BIN)/ruff check .

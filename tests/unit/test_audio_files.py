@@ -1,5 +1,7 @@
 """Audio files for the client, and audio for the recogniser."""
 
+from __future__ import annotations
+
 import shlex
 import struct
 import sys

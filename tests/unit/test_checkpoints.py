@@ -1,5 +1,7 @@
 """The three file formats of weights, written here by hand and read back."""
 
+from __future__ import annotations
+
 import json
 import pickle
 import re
@@ -169,7 +171,8 @@ def ct2_variables(weights: dict[str, Tensor], dtype: torch.dtype) -> dict[str, T
                 if f"{block}{module}.weight" in weights:
                     variables[f"{scope}{name}/{leaves[0]}"] = weights[f"{block}{module}.weight"]
                     variables[f"{scope}{name}/{leaves[1]}"] = weights[f"{block}{module}.bias"]
-    return {name: tensor.to(dtype) for name, tensor in variables.items()} | {
+    return {
+        **{name: tensor.to(dtype) for name, tensor in variables.items()},
         "encoder/num_heads": torch.tensor(DIMS.n_audio_head, dtype=torch.int16),
         "decoder/num_heads": torch.tensor(DIMS.n_text_head, dtype=torch.int16),
         "decoder/pre_norm": torch.tensor(1, dtype=torch.int8),
@@ -192,7 +195,7 @@ def ct2_file(
 ) -> bytes:
     head = struct.pack("<I", version) + ct2_string(spec) + struct.pack("<II", 3, len(variables))
     body = b"".join(ct2_variable(name, variables[name]) for name in sorted(variables))
-    all_aliases = {"decoder/projection/weight": "decoder/embeddings/weight"} | (aliases or {})
+    all_aliases = {"decoder/projection/weight": "decoder/embeddings/weight", **(aliases or {})}
     names = b"".join(ct2_string(alias) + ct2_string(name) for alias, name in all_aliases.items())
     return head + body + struct.pack("<I", len(all_aliases)) + names
 
@@ -251,7 +254,7 @@ def test_a_file_of_ctranslate2_is_read(
 
 def test_what_ctranslate2_found_twice_and_stored_once_is_read(weights: dict[str, Tensor]) -> None:
     first, second = (f"decoder/layer_{layer}/self_attention/layer_norm/beta" for layer in range(2))
-    weights = weights | {"decoder.blocks.1.attn_ln.bias": weights["decoder.blocks.0.attn_ln.bias"]}
+    weights = {**weights, "decoder.blocks.1.attn_ln.bias": weights["decoder.blocks.0.attn_ln.bias"]}
     variables = ct2_variables(weights, torch.float16)
     del variables[second]
     assert_same(parse_ctranslate2(ct2_file(variables, aliases={second: first})), weights)
@@ -377,14 +380,14 @@ def test_an_unknown_type_and_an_unknown_layer_are_refused(weights: dict[str, Ten
     with pytest.raises(CheckpointError, match=r"encoder/conv1/bias has an unknown type \(9\)"):
         parse_ctranslate2(content[:position] + b"\x09" + content[position + 1 :])
     with pytest.raises(CheckpointError, match="belongs to no Whisper layer"):
-        parse_ctranslate2(ct2_file(variables | {"encoder/layer_0/rotary/weight": torch.zeros(2)}))
+        parse_ctranslate2(ct2_file({**variables, "encoder/layer_0/rotary/weight": torch.zeros(2)}))
 
 
 @pytest.mark.parametrize("part", ["\x1b[31m", "a\x0bb"])
 def test_a_name_in_a_file_cannot_break_the_line_that_names_it(
     tmp_path: Path, weights: dict[str, Tensor], part: str
 ) -> None:
-    variables = ct2_variables(weights, torch.float16) | {f"encoder/layer_0/{part}/weight": torch.zeros(2)}
+    variables = {**ct2_variables(weights, torch.float16), f"encoder/layer_0/{part}/weight": torch.zeros(2)}
     message = refusal(write_ctranslate2(tmp_path / "ct2", ct2_file(variables)))
     assert message.isprintable()
     assert "layer_0" in message

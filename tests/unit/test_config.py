@@ -1,5 +1,7 @@
 """The configuration: what is read, and what is said when it is wrong."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 from pathlib import Path
@@ -434,7 +436,7 @@ def test_a_configuration_does_not_change_after_loading() -> None:
 # --- the command
 
 
-def run_server(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def run_server(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "tcp_server.py"), *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
 

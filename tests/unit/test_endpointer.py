@@ -1,5 +1,7 @@
 """Voiced and unvoiced frames → segments."""
 
+from __future__ import annotations
+
 import copy
 import re
 from collections.abc import Iterable

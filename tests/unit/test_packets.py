@@ -1,5 +1,7 @@
 """Packets: framing, lengths, texts."""
 
+from __future__ import annotations
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,5 +1,7 @@
 """A session as the server sees it: which packet may come when, and what it means."""
 
+from __future__ import annotations
+
 from contextlib import suppress
 
 import pytest

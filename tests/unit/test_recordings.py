@@ -1,5 +1,7 @@
 """Recordings: their file names, their content, and what happens when there is no room for them."""
 
+from __future__ import annotations
+
 import logging
 import re
 import resource

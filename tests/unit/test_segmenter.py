@@ -1,5 +1,7 @@
 """A session's audio → utterances, with the real voice activity detection."""
 
+from __future__ import annotations
+
 from itertools import cycle
 
 import numpy as np

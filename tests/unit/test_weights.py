@@ -278,6 +278,9 @@ print(weights.load_weights("base").dims.n_audio_state)
 """
 
 
+carried = pytest.mark.skipif(sys.version_info < (3, 9), reason="no package carries weights for Python 3.8")
+
+
 class _Conversion:
     """Two processes that bring `base` into one empty cache at the same time."""
 
@@ -297,12 +300,14 @@ def conversion(tmp_path_factory: pytest.TempPathFactory) -> _Conversion:
     return _Conversion(tmp_path_factory.mktemp("shared"))
 
 
+@carried
 def test_of_two_processes_one_converts_and_both_load(conversion: _Conversion) -> None:
     assert [(error, status) for _, error, status in conversion.results] == [("", 0), ("", 0)]
     assert sorted(output for output, _, _ in conversion.results) == ["512\n", "converts\n512\n"]
     assert sorted(path.name for path in conversion.cache.iterdir()) == [CONVERTED, "base.lock"]
 
 
+@carried
 def test_what_was_converted_is_not_converted_again(
     conversion: _Conversion, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,6 +321,7 @@ def test_what_was_converted_is_not_converted_again(
     assert (conversion.cache / CONVERTED).stat() == before
 
 
+@carried
 def test_a_converted_file_that_is_damaged_is_made_anew(
     conversion: _Conversion, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -328,6 +334,7 @@ def test_a_converted_file_that_is_damaged_is_made_anew(
     assert "is damaged and made anew" in caplog.text
 
 
+@carried
 @pytest.mark.filterwarnings("ignore:.*re-downloading the file")
 def test_packages_stand_in_for_a_published_file_that_is_damaged(conversion: _Conversion, cache: Path) -> None:
     cache.mkdir(parents=True)
@@ -336,6 +343,7 @@ def test_packages_stand_in_for_a_published_file_that_is_damaged(conversion: _Con
     assert load_weights("base").dims.n_audio_state == 512
 
 
+@carried
 def test_a_cache_that_cannot_be_written_is_done_without(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -346,6 +354,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     assert "the converted weights could not be kept" in caplog.messages[1]
 
 
+@carried
 def test_a_cache_without_room_is_done_without(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000_000, hard))
