@@ -122,6 +122,10 @@ def _tests(interpreter: Interpreter, kept: Path, with_torch: bool, report: "_Rep
     if python is None:
         return
     pytest = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--numprocesses", "2", "--dist", "loadfile"]
+    pytest += [
+        "--hypothesis-seed",
+        "0",
+    ]  # new examples are for `make test`: here the Pythons are to differ, nothing else
     with report.step(f"{interpreter}: unit tests" + ("" if with_torch else " without torch")) as step:
         step.run([*pytest, *unit_tests(with_torch)], _TESTS_S)
     if with_torch:
