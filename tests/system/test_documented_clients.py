@@ -1,5 +1,7 @@
 """The clients that the documents show, run as they stand there against a real server, and what they advise."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import subprocess

@@ -1,5 +1,7 @@
 """What the documents say: the same as the code, the same in both languages, and links that lead somewhere."""
 
+from __future__ import annotations
+
 import re
 from pathlib import Path
 from typing import Any, Iterator, NamedTuple, Optional
