@@ -52,6 +52,7 @@ __all__ = ["ASRProcess", "EnginePool", "EngineState"]
 
 _log = logging.getLogger(__name__)
 
+_CLOCK_RETRY_S = 1.0
 _END_S = 5.0  # for the kernel to end a process that was killed
 _UNKNOWN_EXIT = 255  # multiprocessing's word for the status of a process whose fork server is gone
 
@@ -72,6 +73,8 @@ class ASRProcess:
         self._commands: Any = CONTEXT.SimpleQueue()
         self._answers: Any = CONTEXT.SimpleQueue()
         self._handle: Optional[int] = None
+        self._sending = threading.Lock()  # with it, no queue is closed under who writes into it
+        self._closed = False
         self._process = CONTEXT.Process(
             target=engine_main,
             args=(index, settings, board, self._commands, self._answers),
@@ -102,9 +105,14 @@ class ASRProcess:
         return self._process.pid
 
     def send(self, command: Command) -> None:
-        """Hand over a command; to a process that is gone, it goes nowhere."""
-        with contextlib.suppress(OSError):  # the keeper learns of the death from `answers`, and tells the session
-            self._commands.put(command)
+        """Hand over a command; to a process that is gone, it goes nowhere.
+
+        Where pipes are small, as Linux makes those of a user who has very many, it waits for a frozen process: until
+        that is ended.
+        """
+        with self._sending, contextlib.suppress(OSError):  # the keeper learns of the death from `answers`
+            if not self._closed:
+                self._commands.put(command)
 
     def answers(self) -> Iterator[Answer]:
         """What the engine says, until it is gone."""
@@ -146,6 +154,8 @@ class ASRProcess:
         return f"it was ended by signal {-exit_code}" if exit_code and exit_code < 0 else f"exit status {exit_code}"
 
     def _close_queues(self) -> None:
+        with self._sending:
+            self._closed = True
         for end in (self._commands._reader, self._commands._writer, self._answers._reader, self._answers._writer):
             end.close()
 
@@ -171,8 +181,8 @@ class EnginePool:
     """The engines: gives them to sessions, replaces those that die or hang.
 
     One keeper thread for each engine starts its process and listens to it; one thread does what the clock asks for.
-    One lock guards the state; under it nothing waits: what is sent to an engine fits into its queue, and what a session
-    is told goes into its mailbox.
+    One lock guards the state, and under it nothing waits: what a session is told goes into its mailbox, what an idle
+    engine is told fits into its empty queue, and what its session's thread sends it is sent outside.
 
     Args:
         settings: of every engine; `settings.model.channel` of them run.
@@ -245,19 +255,28 @@ class EnginePool:
 
     def hand_on(self, session: int, pcm: bytes) -> None:
         """Give the session's engine audio: at most CHUNK_BYTES, WINDOW_BYTES with what it has not consumed yet."""
-        with self._changed:
-            self._perform(self._supervision.hand_on(session, pcm, time.monotonic()))
+        self._relay(lambda now_s: self._supervision.hand_on(session, pcm, now_s))
 
     def finish(self, session: int) -> None:
         """No more audio: the session is told of what is left, then `Closed`."""
-        with self._changed:
-            self._perform(self._supervision.finish(session, time.monotonic()))
+        self._relay(lambda now_s: self._supervision.finish(session, now_s))
 
     def release(self, session: int) -> None:
         """The session is over, at whatever point: it is told nothing more."""
         with self._changed:
             self._posts.pop(session, None)
-            self._perform(self._supervision.release(session, time.monotonic()))
+        self._relay(lambda now_s: self._supervision.release(session, now_s))
+
+    def _relay(self, decide: Callable[[float], List[Action]]) -> None:
+        """Send an engine what its session wants; a session's thread does so in order, and waits for nobody else."""
+        with self._changed:
+            actions = decide(time.monotonic())
+            told = [
+                (self._processes.get(action.slot), action.command) for action in actions if isinstance(action, Tell)
+            ]
+        for process, command in told:
+            if process is not None:
+                process.send(command)
 
     # --- what the rules ask for, with the lock held
 
@@ -299,10 +318,10 @@ class EnginePool:
     def _keep(self, slot: int) -> None:
         came_from = 0
         for start in iter(self._starts[slot].get, None):
-            if start.afresh:
-                self._fork_server.replace(came_from)
             short_of_room = False
             try:
+                if start.afresh:
+                    self._fork_server.replace(came_from)
                 process = ASRProcess(slot, self._settings, self._board)
                 came_from = process.start(self._fork_server)
                 how = self._listen(slot, process)
@@ -346,6 +365,14 @@ class EnginePool:
 
     def _watch_clock(self) -> None:
         """Let the rules do what is due. What comes to be owed meanwhile is due later, so nobody need wake it."""
+        while not self._stopping:
+            try:
+                self._do_what_is_due()
+            except Exception:  # whatever it is, engines are to be watched
+                _log.exception("the clock fails, and goes on")
+                time.sleep(_CLOCK_RETRY_S)
+
+    def _do_what_is_due(self) -> None:
         with self._changed:
             while not self._stopping:
                 now_s = time.monotonic()

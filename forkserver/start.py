@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from typing import Any
 
 from config.sections import ModelConfig
@@ -27,7 +28,8 @@ _PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
 DEAF_TO = (signal.SIGINT, signal.SIGTERM)  # the server alone decides when its processes end
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
-_LOOK_AGAIN_S = 0.1
+_LOOK_AGAIN_S = 0.05
+_LOOKS = 20
 
 
 class ForkFailed(Exception):
@@ -52,6 +54,7 @@ class ForkServer:
     def __init__(self, model: ModelConfig) -> None:
         self._lock = threading.Lock()
         self._stopped = False
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as a shell can have it, nobody could be waited for
         # Typed Any for what multiprocessing shows to nobody: its process's id, and how to let go of it.
         self._server: Any = multiprocessing.forkserver._forkserver
         # Whatever the working directory, PYTHONPATH tells it where its preload is; no argument does.
@@ -79,8 +82,9 @@ class ForkServer:
             # What a terminal or a service manager sends to every process waits until the tether ignores it.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)
             try:
-                multiprocessing.forkserver.ensure_running()
-                if self._stopped:
+                if not self._stopped:
+                    multiprocessing.forkserver.ensure_running()
+                if self._stopped:  # by now, too: nobody would end it again
                     raise ForkFailed("the server stops")
                 process.start()
             except (EOFError, ConnectionError) as error:
@@ -100,9 +104,10 @@ class ForkServer:
 
     def kill(self) -> None:
         """End its process without waiting for that: who waits to be forked from it learns that it is gone."""
-        if self._server._forkserver_pid is not None:
+        pid = self._server._forkserver_pid  # once: another thread may be replacing it
+        if pid is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._server._forkserver_pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
 
     def stop(self) -> None:
         """End it for good, also while it loads; engines that it has forked go on."""
@@ -111,8 +116,10 @@ class ForkServer:
             self.kill()
             if self._lock.acquire(timeout=_LOOK_AGAIN_S):  # else multiprocessing has just brought it back
                 break
-        self._end()
-        self._lock.release()
+        try:
+            self._end()
+        finally:
+            self._lock.release()
 
     def _end(self) -> None:
         self.kill()
@@ -121,9 +128,14 @@ class ForkServer:
     def _ending(self) -> str:
         """How its process has ended."""
         pid, what = self._server._forkserver_pid, "what engines are forked from"
-        result = pid and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        result = None
+        for _ in range(_LOOKS):
+            result = pid and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+            if result:
+                break
+            time.sleep(_LOOK_AGAIN_S)
         if not result:
-            return f"{what} is gone"
+            return f"{what} has let go of it"
         if result.si_code == os.CLD_EXITED:
             return f"{what} has ended with status {result.si_status}; if it said why, that stands above"
         return f"{what} was ended by signal {result.si_status}"

@@ -21,7 +21,7 @@ from server.mailbox import Mailbox
 from server.outbox import Outbox
 from server.pace import quiet_pause_s
 from server.recording import Recording
-from server.session import Message, Session
+from server.session import Message, Phase, Session
 from server.stream import Stream
 from server.supervision import Granted, Refused
 from server.tls import TlsFailed
@@ -114,21 +114,28 @@ class Connection:
 
     def _turn(self) -> None:
         """Wait until something happens, and act on it."""
-        session, now_s = self._session, time.monotonic()
-        pausing = self._pause_until_s > now_s
-        events = self._stream.reading_needs if session.wants_input and not pausing else 0
+        session, began_s = self._session, time.monotonic()
+        pausing = began_s < self._pause_until_s and began_s < session.due_s
+        looking = session.wants_input and not pausing
         due_s = min(session.due_s, self._outbox.due_s, self._pause_until_s if pausing else math.inf)
-        happened = self._wait(events | (self._stream.writing_needs if self._outbox else 0), due_s)
+        happened = self._wait((self._stream.reading_needs if looking else 0) | self._to_write, due_s)
         self._hear()
+        self._flush()
         now_s = time.monotonic()
         if happened & (select.POLLRDHUP | _GONE) and not session.wants_input:
             self._leave()
         elif happened & (self._stream.reading_needs | select.POLLRDHUP | _GONE) and session.wants_input:
             self._read(now_s)
-        if self._outbox.due_s <= now_s:
+        elif looking:
+            session.tick(now_s, looked_s=began_s)
+        if self._outbox.due_s <= began_s:
             self._leave("the client does not read")
-        session.tick(now_s)
+        session.tick(now_s, looked_s=-math.inf)
         self._act()
+
+    @property
+    def _to_write(self) -> int:
+        return self._stream.writing_needs if self._outbox else 0
 
     def _wait(self, events: int, due_s: float) -> int:
         """Until something of `events` happens to the stream, the client leaves, a message comes or it is `due_s`."""
@@ -139,12 +146,13 @@ class Connection:
 
     def _hear(self) -> None:
         for message in self._mailbox.take():
-            if isinstance(message, Granted):
-                user = loggable(self._session.user)
-                _log.info("%s starts: engine %d, user %s", self.name, message.slot, user)
-            elif isinstance(message, Refused):
-                _log.info("%s: no engine is free for user %s", self.name, loggable(self._session.user))
+            waiting = self._session.phase is Phase.WAITING
             self._session.handle(message, time.monotonic())
+            user = loggable(self._session.user)
+            if waiting and isinstance(message, Granted):
+                _log.info("%s starts: engine %d, user %s", self.name, message.slot, user)
+            elif waiting and isinstance(message, Refused):
+                _log.info("%s: no engine is free for user %s", self.name, user)
 
     # --- the client
 
@@ -174,8 +182,7 @@ class Connection:
     # --- what the session wants
 
     def _act(self) -> None:
-        """Send what the client takes, and do what the session asks for, until it asks for nothing more."""
-        self._flush()
+        """Do what the session asks for, until it asks for nothing more."""
         while True:
             actions = self._session.take_actions()
             if not actions:
@@ -226,22 +233,28 @@ class Connection:
     def _say_goodbye(self) -> None:
         """Let the client read the last packets. What it still sends is read too: else the kernel would reset."""
         try:
+            is_open = True
             while self._outbox:
-                if time.monotonic() >= self._outbox.due_s or not self._discard(self._outbox.due_s):
+                if time.monotonic() >= self._outbox.due_s:
                     return
+                is_open = self._discard(self._outbox.due_s, is_open)
                 self._write()
             self._stream.finish()
             due_s = time.monotonic() + _LINGER_S
-            while time.monotonic() < due_s and self._discard(due_s):
-                pass
+            while is_open and time.monotonic() < due_s:
+                is_open = self._discard(due_s, is_open)
         except OSError:  # the client is gone
             return
 
-    def _discard(self, due_s: float) -> bool:
-        """Drop what comes; False when the client has closed."""
-        happened = self._wait(self._stream.reading_needs | (self._stream.writing_needs if self._outbox else 0), due_s)
+    def _discard(self, due_s: float, is_open: bool) -> bool:
+        """Wait, and drop what comes; returns whether more may come. `is_open`: whether it might until now."""
+        self._poll.register(self._stream.fileno(), (self._stream.reading_needs if is_open else 0) | self._to_write)
+        timeout_ms = max(0.0, 1000 * (due_s - time.monotonic()))
+        happened = dict(self._poll.poll(timeout_ms)).get(self._stream.fileno(), 0)
         self._mailbox.take()
-        return not happened & (self._stream.reading_needs | _GONE) or self._stream.recv(_RECEIVE_BYTES) != b""
+        if is_open and happened & (self._stream.reading_needs | _GONE):
+            return self._stream.recv(_RECEIVE_BYTES) != b""
+        return is_open
 
     def _log_end(self, slot: int) -> None:
         session = self._session

@@ -242,13 +242,13 @@ class Session:
         self.unsent_bytes -= n_bytes
         self._go_on(now_s)
 
-    def tick(self, now_s: float) -> None:
-        """Time has passed."""
+    def tick(self, now_s: float, looked_s: float) -> None:
+        """Time has passed. `looked_s`: when the client was last looked at, and had sent nothing; so far it is late."""
         if self.phase is Phase.SERVING and self._limit_due_s <= now_s:
             reason = f"the session has lasted {self._limit_s:g} s, which is network.max_session"
             self._cut_short(CutShort(ErrorCode.TIMEOUT, reason), now_s)
         elif self.phase in (Phase.OPENING, Phase.SERVING) and self.wants_input:
-            if min(self._silent_since_s + self._timeout_s, self._unit_due_s) <= now_s:
+            if min(self._silent_since_s + self._timeout_s, self._unit_due_s) <= looked_s:
                 self._fail(ErrorCode.TIMEOUT, self._what_is_late())
         else:
             self._go_on(now_s)

@@ -156,8 +156,9 @@ class _Slot:
 
     started_s: float = 0.0
     excuse: str = ""  # why it cannot start, in its own words
+    ready_s: float = 0.0  # when it was
     served: bool = False  # at least one session from beginning to end
-    hung: bool = False
+    hung: bool = False  # it has been ended for that
     session: int = 0  # that has it, while leased
     ending: bool = False  # it has been told that the session is over
     owed_answers: int = 0
@@ -291,6 +292,7 @@ class Supervision:
         slot = self._slots[index]
         was_ready, leased = slot.phase in _READY, slot.phase is _Phase.LEASED
         reason = slot.excuse or (self._hung_reason(was_ready) if slot.hung else ending)
+        worked = was_ready and (slot.served or now_s - slot.ready_s >= _STABLE_S)
         slot.phase = _Phase.RESTING
         if self._over:
             return []
@@ -305,7 +307,8 @@ class Supervision:
             self._over = True
             return [*actions, GiveUp(reason)]
         slot.afresh = bool(slot.excuse)
-        slot.start_due_s = now_s + self._rest_s(slot, now_s)
+        slot.deaths_in_a_row = 1 if worked else slot.deaths_in_a_row + 1
+        slot.start_due_s = now_s + self._rest_s(slot.deaths_in_a_row)
         self.next_due_s = min(self.next_due_s, slot.start_due_s)
         return [*actions, Lost(index, reason)]
 
@@ -322,6 +325,8 @@ class Supervision:
     def _ready(self, slot: _Slot, now_s: float) -> List[Action]:
         self._longest_start_s = max(self._longest_start_s, now_s - slot.started_s)
         slot.ready_once = True
+        slot.ready_s = now_s
+        slot.hung = False  # it has come after all
         slot.failed_starts = 0
         actions: List[Action] = []
         for other in self._slots:
@@ -346,13 +351,11 @@ class Supervision:
             return bool(slot.excuse) or slot.failed_starts >= _FAILED_STARTS_LIMIT
         return all(other.failed_starts >= _FAILED_STARTS_LIMIT for other in self._slots)
 
-    def _rest_s(self, slot: _Slot, now_s: float) -> float:
+    def _rest_s(self, deaths_in_a_row: int) -> float:
         """An engine that died once is back at once; one that keeps dying is not."""
-        worked = slot.served or now_s - slot.started_s >= _STABLE_S
-        slot.deaths_in_a_row = 1 if worked else slot.deaths_in_a_row + 1
-        if slot.deaths_in_a_row == 1:
+        if deaths_in_a_row == 1:
             return 0.0
-        exponent = min(slot.deaths_in_a_row - 2, 10)
+        exponent = min(deaths_in_a_row - 2, 10)
         return float(min(_BACKOFF_FIRST_S * 2**exponent, _BACKOFF_LIMIT_S))
 
     def _hung_reason(self, was_ready: bool) -> str:
@@ -377,8 +380,9 @@ class Supervision:
         for slot in self._slots:
             if slot.phase is _Phase.RESTING and slot.start_due_s <= now_s:
                 actions += self._start(slot, now_s)
-            elif not slot.hung and self._answer_due_s(slot) <= now_s:
+            elif self._answer_due_s(slot) <= now_s:
                 slot.hung = True
+                slot.owed_since_s = now_s  # what it is being forked from may be another's, too: look again
                 actions.append(Kill(slot.index))
         actions += [Inform(session, Refused()) for session in self._impatient(now_s)]
         # Whatever comes to be owed meanwhile is due later than one whole time-out from now.
@@ -388,7 +392,8 @@ class Supervision:
     def _answer_due_s(self, slot: _Slot) -> float:
         """When the slot's process counts as hung."""
         if slot.phase in _READY:
-            return slot.owed_since_s + self._hang_timeout_s if slot.owed_answers else math.inf
+            owes = slot.owed_answers and not slot.hung
+            return slot.owed_since_s + self._hang_timeout_s if owes else math.inf
         if slot.phase is _Phase.STARTING and self._all_ready:  # at first, weights may have to be brought
             return slot.owed_since_s + self._start_limit_s()
         return math.inf
@@ -412,6 +417,6 @@ class Supervision:
     def _due_times(self) -> Iterator[float]:
         for slot in self._slots:
             yield slot.start_due_s if slot.phase is _Phase.RESTING else math.inf
-            yield math.inf if slot.hung else self._answer_due_s(slot)
+            yield self._answer_due_s(slot)
         for ticket in self._tickets.values():
             yield ticket.until_s

@@ -88,7 +88,7 @@ class Played:
         end_s = self.now_s + seconds
         while self.session.due_s <= end_s:
             self.now_s = max(self.now_s, self.session.due_s)
-            self.session.tick(self.now_s)
+            self.session.tick(self.now_s, looked_s=self.now_s)
             self.act()
         self.now_s = end_s
 
@@ -172,6 +172,25 @@ def test_who_takes_no_answers_is_not_read() -> None:
     assert played.session.wants_input
 
 
+def test_who_takes_no_answers_gets_no_more_of_them_and_no_more_audio_is_taken() -> None:
+    played = Played().begin()
+    for number in range(4):
+        played.tell(Recognized(1, number, number + 1, "x" * 60_000, 0.1))
+    assert played.session.wants_input
+    played.receive(STATUS + audio_packets(b"ab") + FINISH)
+    states = [EngineState.RUNNING] * 2000
+    played.session.tell_status(states, START_S)
+    played.act()
+    assert played.session.unsent_bytes > 256 * 1024
+    assert played.heard == b""
+    played.session.sent(60_000, START_S)
+    played.act()
+    assert played.heard == b"ab"
+    assert played.session.phase is Phase.FINISHING
+    played.tell(Recognized(1, 5, 6, "x" * 60_000, 0.1))
+    assert not played.session.wants_input
+
+
 def test_audio_that_comes_too_fast_is_handed_on_at_its_pace() -> None:
     played = Played(max_speed=1, max_session=0).begin()
     speech = bytes(32000 * 10)  # 10 s, of which 5 may come at once
@@ -232,6 +251,26 @@ def test_a_byte_now_and_then_keeps_nobody_alive(handshake: bool) -> None:
             break
         played.receive(stream[index : index + 1])
     assert played.error == "TIMEOUT"
+
+
+def test_who_was_not_looked_at_is_not_blamed() -> None:
+    """After a freeze of the server, what came in time lies in the socket."""
+    played = Played(max_session=0).begin()
+    played.now_s += 10 * TIMEOUT_S
+    played.session.tick(played.now_s, looked_s=START_S)
+    assert not played.session.ended
+    played.receive(audio_packets(b"ab"))
+    played.wait(TIMEOUT_S)
+    assert played.error == "TIMEOUT"
+
+
+def test_who_has_waited_long_for_an_engine_has_all_its_time_from_then_on() -> None:
+    played = Played()
+    played.receive(MAGIC + user_packet())
+    played.wait(3 * TIMEOUT_S)
+    played.tell(Granted(0))
+    played.wait(TIMEOUT_S - 0.01)
+    assert not played.session.ended
 
 
 def test_waiting_for_an_engine_or_for_results_is_no_time_out() -> None:
@@ -317,6 +356,37 @@ def test_an_end_at_once_is_told_at_every_point() -> None:
     for played in plays:
         played.tell(EndNow(ErrorCode.SERVER_STOPPING, "at once"))
         assert played.error == "SERVER_STOPPING"
+
+
+def test_what_waits_for_its_pace_is_handed_on_at_once_when_the_time_is_over() -> None:
+    played = Played(max_speed=1, max_session=0).begin()
+    speech = bytes(32000 * 7)
+    played.receive(audio_packets(speech))
+    while played.unconsumed:
+        played.consume()
+    assert len(played.heard) < len(speech)
+    played.tell(STOPPING)
+    played.consume()
+    assert played.heard == speech
+    assert played.session.phase is Phase.FINISHING
+
+
+def test_rubbish_behind_the_audio_does_not_hold_up_the_end() -> None:
+    played = Played().begin()
+    speech = bytes(range(256)) * 230
+    played.receive(audio_packets(speech) + STATUS + b"rubbish")
+    played.tell(STOPPING)
+    played.consume()
+    played.tell(Closed(1))
+    assert played.error == "SERVER_STOPPING"
+
+
+def test_who_waits_for_an_engine_is_told_when_the_time_to_finish_is_over() -> None:
+    played = Played()
+    played.receive(MAGIC + user_packet())
+    played.tell(NoNewSession(even_waiting=False))
+    played.tell(STOPPING)
+    assert played.error == "SERVER_STOPPING"
 
 
 # --- other ends

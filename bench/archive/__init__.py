@@ -1,0 +1,1 @@
+"""Recordings one after the other through a server."""
