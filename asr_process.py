@@ -149,8 +149,8 @@ class ASRProcess:
         self._close_queues()
         if exit_code == -signal.SIGKILL:
             return "it was killed, as the system does when memory runs out"
-        if exit_code == _UNKNOWN_EXIT:
-            return "nobody knows of what: what it was forked from is gone too"
+        if exit_code in (None, _UNKNOWN_EXIT):
+            return "it is not known of what: the process that it was forked from does not say, or is gone too"
         return f"it was ended by signal {-exit_code}" if exit_code and exit_code < 0 else f"exit status {exit_code}"
 
     def _close_queues(self) -> None:

@@ -40,74 +40,68 @@ def kill_fork_server(server: ServerProcess) -> int:
     return pid
 
 
-@pytest.fixture
-def mixed() -> Iterator[ServerProcess]:
-    """Two engines, engine 0 from a fork server that is gone, engine 1 from the one that came after it."""
+@pytest.fixture(scope="module")
+def pair() -> Iterator[ServerProcess]:
     settings = {"model": {"language": "en", "channel": 2, "hang_timeout": HANG_TIMEOUT_S}}
     with ServerProcess(settings) as server:
-        first, second = engine_pids(server)
-        before = kill_fork_server(server)
-        kill(second)
-        wait_until(lambda: other_than(server, before))
-        wait_until_all_sleep(server)
-        assert first in engine_pids(server)
         yield server
 
 
-def test_a_stop_ends_engines_of_a_fork_server_that_is_gone(mixed: ServerProcess) -> None:
-    family = relatives(mixed.process.pid)
-    mixed.process.terminate()
-    assert mixed.wait() == 0
-    _, alive = psutil.wait_procs(family, timeout=10)
-    assert alive == []
+def mix(server: ServerProcess) -> int:
+    """Leave engine 0 to a fork server that is gone, and engine 1 to the one that came after it; engine 0's id."""
+    wait_until_all_sleep(server)
+    before = kill_fork_server(server)
+    first, second = engine_pids(server)
+    kill(second)
+    wait_until(lambda: other_than(server, before))
+    wait_until_all_sleep(server)
+    assert first in engine_pids(server)
+    return first
 
 
-def test_a_frozen_engine_of_a_fork_server_that_is_gone_is_replaced(mixed: ServerProcess, phrase: bytes) -> None:
-    oldest = engine_pids(mixed)[0]
-    with frozen(oldest), Wire(mixed.port) as wire:
+def test_an_engine_of_a_fork_server_that_is_gone_is_replaced_when_it_freezes_and_when_it_dies(
+    pair: ServerProcess, phrase: bytes
+) -> None:
+    oldest = mix(pair)
+    with frozen(oldest), Wire(pair.port) as wire:
         wire.start()  # engine 0 is the first to be given
         wire.send(audio_packets(phrase))
         assert error_code(wire.read_all()) == "ENGINE_FAILED"
-    mixed.wait_for_line(f"engine 0: it gave no answer for {HANG_TIMEOUT_S} s")
-    wait_until_all_sleep(mixed)
-    assert oldest not in engine_pids(mixed)
-    assert_serves(mixed, phrase)
+    pair.wait_for_line(f"engine 0: it gave no answer for {HANG_TIMEOUT_S} s")
+    wait_until_all_sleep(pair)
+    assert oldest not in engine_pids(pair)
+    kill(engine_pids(pair)[0])
+    wait_until_all_sleep(pair)
+    assert_serves(pair, phrase)
 
 
-def test_a_killed_engine_of_a_fork_server_that_is_gone_is_replaced(mixed: ServerProcess, phrase: bytes) -> None:
-    kill(engine_pids(mixed)[0])
-    mixed.wait_for_line("engine 0: its process died")
-    wait_until_all_sleep(mixed)
-    assert_serves(mixed, phrase)
+def test_engines_hold_no_socket_of_the_server(pair: ServerProcess) -> None:
+    assert psutil.Process(pair.process.pid).net_connections("tcp")
+    for pid in engine_pids(pair):
+        assert psutil.Process(pid).net_connections("tcp") == []
 
 
-def test_a_session_on_an_engine_of_a_fork_server_that_is_gone_may_finish_while_the_server_stops(
-    mixed: ServerProcess, phrase: bytes
-) -> None:
-    with Wire(mixed.port) as wire:
-        wire.start()
-        wire.send(audio_packets(phrase))
-        mixed.process.terminate()
-        mixed.wait_for_line("stopping: ")
-        wire.send(FINISH)
-        packets = wire.read_all()
-    assert "better" in results(packets)[0].lower()
-    assert packets[-1] == END
-    assert mixed.wait() == 0
-
-
-def test_a_frozen_fork_server_does_not_hold_up_a_stop(mixed: ServerProcess) -> None:
-    """An engine waits to be forked from it."""
-    pid = fork_server_pid(mixed)
-    assert pid is not None
-    with frozen(pid):
-        kill(engine_pids(mixed)[1])
-        mixed.wait_for_line("engine 1: its process died")
-        family = relatives(mixed.process.pid)
-        mixed.process.terminate()
-        assert mixed.wait() == 0
-    _, alive = psutil.wait_procs(family, timeout=10)
-    assert alive == []
+def test_a_session_on_an_engine_of_a_fork_server_that_is_gone_may_finish_while_the_server_stops(phrase: bytes) -> None:
+    """And the stop ends them all, also while another engine waits to be forked from a frozen one."""
+    with ServerProcess({"model": {"language": "en", "channel": 2}}) as server:
+        mix(server)
+        fork_server = fork_server_pid(server)
+        assert fork_server is not None
+        with frozen(fork_server), Wire(server.port) as wire:
+            wire.start()
+            wire.send(audio_packets(phrase))
+            kill(engine_pids(server)[1])
+            wait_until(lambda: statuses(server) == [b"engine 0: running", b"engine 1: starting"])
+            family = relatives(server.process.pid)
+            server.process.terminate()
+            server.wait_for_line("stopping: ")
+            wire.send(FINISH)
+            packets = wire.read_all()
+            assert server.wait() == 0
+        assert "better" in results(packets)[0].lower()
+        assert packets[-1] == END
+        _, alive = psutil.wait_procs(family, timeout=10)
+        assert alive == []
 
 
 def test_weights_that_are_away_for_a_moment_stop_no_server_that_serves(tmp_path: Path, phrase: bytes) -> None:
@@ -145,9 +139,3 @@ def test_why_nothing_can_be_forked_is_said(tmp_path: Path) -> None:
         assert not any("Connection refused" in line or "Traceback" in line for line in server.lines)
     finally:
         server.close()
-
-
-def test_engines_hold_no_socket_of_the_server(mixed: ServerProcess) -> None:
-    assert psutil.Process(mixed.process.pid).net_connections("tcp")
-    for pid in engine_pids(mixed):
-        assert psutil.Process(pid).net_connections("tcp") == []
