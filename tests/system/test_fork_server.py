@@ -90,7 +90,7 @@ def test_a_session_on_an_engine_of_a_fork_server_that_is_gone_may_finish_while_t
         with frozen(fork_server), Wire(server.port) as wire:
             wire.start()
             wire.send(audio_packets(phrase))
-            kill(engine_pids(server)[1])
+            os.kill(engine_pids(server)[1], signal.SIGKILL)  # nobody reaps it meanwhile
             wait_until(lambda: statuses(server) == [b"engine 0: running", b"engine 1: starting"])
             family = relatives(server.process.pid)
             server.process.terminate()
