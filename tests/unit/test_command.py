@@ -220,6 +220,11 @@ def test_a_file_that_is_no_audio_to_send_is_refused_before_connecting(
 # --- Ctrl-C
 
 
+def _hear_interrupts() -> None:
+    """As in a terminal: a shell that ran the tests in the background would have them ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("welcome", [b"", b"%L0000"], ids=["waiting for an engine", "in mid-session"])
 def test_an_interrupt_ends_the_session_with_one_line_and_its_own_status(recording: Path, welcome: bytes) -> None:
     listening = threading.Event()
@@ -238,6 +243,7 @@ def test_an_interrupt_ends_the_session_with_one_line_and_its_own_status(recordin
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
+        preexec_fn=_hear_interrupts,  # noqa: PLW1509 - it takes no lock
     ) as process:
         assert listening.wait(60)
         process.send_signal(signal.SIGINT)
