@@ -150,7 +150,7 @@ class EngineWorker:
         return work is Work.BEHIND and not late and self._board.others(self._index, Work.LIVE) >= CORES
 
     def _show_life(self) -> None:
-        """Tell the watchdog that the recognition goes on."""
+        """Tell the server that the recognition goes on: it ends who gives no answer for too long."""
         now_s = time.monotonic()
         if now_s - self._sign_of_life_s >= _SIGN_OF_LIFE_S:
             self._sign_of_life_s = now_s

@@ -14,7 +14,7 @@ from tests.harness.wire import END, Wire, results, session_bytes
 
 ENGINES = 3
 HANG_TIMEOUT_S = 6.0
-OWN_THREADS = 4  # main, acceptor, watchdog, log; and one keeper for each engine
+OWN_THREADS = 4  # main, acceptor, clock, log; and one keeper for each engine
 SETTINGS: Dict[str, Dict[str, Any]] = {
     "model": {"language": "en", "channel": ENGINES, "hang_timeout": HANG_TIMEOUT_S},
     "network": {"engine_wait": 15, "socket_timeout": 10, "max_connections": 64},

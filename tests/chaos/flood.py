@@ -44,7 +44,7 @@ def flood(connections: int, seed: int, speech: bytes) -> FloodReport:
     with ServerProcess(SETTINGS) as server:
         expected = _session(server, speech)
         wait_until_all_sleep(server)
-        before = footprint(server, at_most_threads=5)  # main, acceptor, watchdog, log, keeper
+        before = footprint(server, at_most_threads=5)  # main, acceptor, clock, log, keeper
         started_s = time.monotonic()
         threads = [
             threading.Thread(target=_bother, args=(server.port, connections // THREADS, f"{seed}-{number}", speech))

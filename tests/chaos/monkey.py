@@ -15,7 +15,7 @@ from tests.harness.engines import engine_pids, fork_server_pid, frozen
 from tests.harness.server import ServerProcess
 
 PAUSE_S = (1.0, 6.0)
-FREEZE_S = 1.0  # that an engine survives; a longer one is for the watchdog to end
+FREEZE_S = 1.0  # that an engine survives; a longer one is for the server to end
 
 
 class Monkey:
