@@ -99,11 +99,6 @@ class ASRProcess:
         self._answers._writer.close()
         return came_from
 
-    @property
-    def pid(self) -> Optional[int]:
-        """The process's id."""
-        return self._process.pid
-
     def send(self, command: Command) -> None:
         """Hand over a command; to a process that is gone, it goes nowhere.
 
