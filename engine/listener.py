@@ -97,13 +97,11 @@ class Listener:
         return self._waiting
 
     def next(self, timeout_s: Optional[float] = None) -> Optional[Utterance]:
-        """As `poll`, but where nothing has ended wait for a command."""
-        utterance = self.poll()
-        if utterance is None:
+        """As `poll`, but where there is nothing to deal with wait for a command."""
+        if self._waiting is None and self._next is None:
             with contextlib.suppress(queue.Empty):
                 self._next = self._pending.get(timeout=timeout_s)
-            utterance = self.poll()
-        return utterance
+        return self.poll()
 
     def poll(self) -> Optional[Utterance]:
         """The next utterance that has ended within what has come so far; never waits."""
