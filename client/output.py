@@ -1,9 +1,10 @@
 """Where results go: stdout or files, with a bar or a live line on the terminal."""
 
 from contextlib import ExitStack
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Dict, List, Optional, Sequence, TextIO, Type
+from typing import Dict, List, Optional, Sequence, Type
 
 from client.errors import OutputError
 from client.formats import SUBTITLES, SUFFIXES, Format, JsonFormat, SubtitleFormat, TextFormat
@@ -18,7 +19,7 @@ class Files:
     """
 
     def __init__(self) -> None:
-        self._open: Dict[Path, TextIO] = {}
+        self._open: Dict[Path, FileIO] = {}  # without a buffer: what cannot be written fails once, not again at the end
         self._stack = ExitStack()
 
     def __enter__(self) -> "Files":
@@ -31,11 +32,12 @@ class Files:
 
     def write(self, path: Path, text: str) -> None:
         """Raises OutputError."""
+        rest = memoryview(text.encode("utf-8", errors="replace"))
         try:
             if path not in self._open:
-                self._open[path] = self._stack.enter_context(path.open("w", encoding="utf-8", errors="replace"))
-            self._open[path].write(text)
-            self._open[path].flush()
+                self._open[path] = self._stack.enter_context(path.open("wb", buffering=0))
+            while rest:
+                rest = rest[self._open[path].write(rest) :]
         except OSError as error:
             raise OutputError(f"{path}: {error.strerror}") from error
 
