@@ -19,7 +19,7 @@ class Files:
     """
 
     def __init__(self) -> None:
-        self._open: Dict[Path, FileIO] = {}  # without a buffer: what cannot be written fails once, not again at the end
+        self._open: Dict[Path, FileIO] = {}  # without a buffer: what cannot be written fails once
         self._stack = ExitStack()
 
     def __enter__(self) -> "Files":
