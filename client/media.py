@@ -56,7 +56,7 @@ def _chunks(path: Path, av: Any, container: Any) -> Iterator[bytes]:
             for packet in container.demux(container.streams.audio[0]):
                 try:
                     frames = packet.decode()
-                except av.error.InvalidDataError:
+                except av.error.FFmpegError:  # decoders have many words for damage
                     damaged += 1
                     continue
                 for frame in frames:

@@ -146,7 +146,7 @@ def test_a_film_without_sound_is_told(tmp_path: Path) -> None:
 def test_without_pyav_what_to_install_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.mp3").write_bytes(b"ID3\x04\x00" + bytes(2000))
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(AudioFileError, match="an MP3 file, .*; pip install av reads it, or convert"):
+    with pytest.raises(AudioFileError, match=r"an MP3 file, .*; pip install av reads it, or convert"):
         open_recording(tmp_path / "a.mp3", None, None)
 
 
