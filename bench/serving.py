@@ -10,6 +10,8 @@ from tests.harness.server import ServerProcess
 
 Address = Tuple[str, int]
 
+_ENGINE_WAIT_S = 10
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What says where it is."""
@@ -38,7 +40,9 @@ def serving(engines: int, options: argparse.Namespace, **model: Any) -> Iterator
     if options.host is not None:
         yield (options.host, options.port), options.pid
         return
-    settings = {"model": {"channel": engines, **model}, "network": {"max_connections": max(256, 2 * engines)}}
+    # A client may come when the engine of the one before it has just said its last word.
+    network = {"max_connections": max(256, 2 * engines), "engine_wait": _ENGINE_WAIT_S}
+    settings = {"model": {"channel": engines, **model}, "network": network}
     with ExitStack() as stack:
         try:
             server = stack.enter_context(ServerProcess(settings))

@@ -25,8 +25,7 @@ import sys
 from typing import List, Optional, Sequence, TextIO, Tuple
 
 from bench import command, serving
-from bench.live.compare import Latency
-from bench.live.figures import Turn, summed_up
+from bench.live.figures import Judged, Turn, summed_up
 from bench.live.rows import COLUMNS, Row
 from bench.live.words import Aligner
 from bench.load import plan
@@ -59,11 +58,11 @@ def main() -> None:
         with serving.serving(clients, options) as server:
             for language in options.languages:
                 turns = _turns(recordings[language], clients, server, options)
-                row, latencies = summed_up(turns, aligner.words)
+                row, judged = summed_up(turns, aligner.words)
                 report.rows.append(row)
                 print(line(COLUMNS, row), flush=True)
-                if options.words:
-                    _keep_words(row, latencies, options.words)
+                if options.trace:
+                    _trace(row, judged, options.trace)
     command.keep(report, options, "bench.live.rows")
 
 
@@ -79,7 +78,7 @@ def _parse() -> argparse.Namespace:
     serving.add_options(parser)
     parser.add_argument("--seed", type=int, default=1, help="of the order of recordings and of the starts")
     parser.add_argument(
-        "--words", type=argparse.FileType("w", encoding="utf-8"), help="keep the latencies of each word in this file"
+        "--trace", type=argparse.FileType("w", encoding="utf-8"), help="keep all that was shown of each utterance here"
     )
     options = command.parse(parser)
     faults = {
@@ -143,11 +142,11 @@ def _turn(
     return Turn(asked, clients, times.window, watch.usage, lags_ms)
 
 
-def _keep_words(row: Row, latencies: Sequence[Latency], file: TextIO) -> None:
-    """One line of JSON for each word, so that what made a figure bad can be found."""
-    for word, stable_s, shown_s in latencies:
-        fields = {"language": row.language, "clients": row.clients, "word": word.text}
-        file.write(json.dumps({**fields, "stable_s": stable_s, "shown_s": shown_s}, ensure_ascii=False) + "\n")
+def _trace(row: Row, judged: Sequence[Judged], file: TextIO) -> None:
+    """One line of JSON for each utterance, so that what made a figure bad can be found."""
+    for one in judged:
+        fields = {"language": row.language, "clients": row.clients, **one.trace()}
+        file.write(json.dumps(fields, ensure_ascii=False) + "\n")
     file.flush()
 
 

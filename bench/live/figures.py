@@ -2,7 +2,7 @@
 
 from collections import Counter
 from itertools import chain
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from bench.live.compare import Comparison, Final, Latency, Piece, compare, mean, share
 from bench.live.rows import Row
@@ -28,14 +28,35 @@ class Turn(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """An utterance that ended within the window, held against its final text."""
+    """An utterance that ended within the window, held against its final text; `began_s` in the clock of arrivals."""
 
+    recording: str
+    began_s: float
     utterance: Utterance
     comparison: Comparison
 
+    def trace(self) -> Dict[str, Any]:
+        """All of it for JSON, in seconds after the first of its sound was sent; latencies from the ends of words."""
+        result = self.utterance.result
+        return {
+            "recording": self.recording,
+            "start": self.utterance.start_s,
+            "text": None if result is None else result.result.text,
+            "arrival": None if result is None else self._after(result.arrival_s),
+            "shown": [[self._after(one.arrival_s), one.stable, one.unstable] for one in self.utterance.shown],
+            "words": [self._word(latency) for latency in self.comparison.latencies],
+        }
 
-def summed_up(turns: Sequence[Turn], align: Align) -> Tuple[Row, List[Latency]]:
-    """The row of turns with live text and without, and its words.
+    def _word(self, latency: Latency) -> Dict[str, Any]:
+        times_s = {"end": self._after(latency.word.end_s), "stable": latency.stable_s, "shown": latency.shown_s}
+        return {"word": latency.word.text, **{key: round(time_s, 3) for key, time_s in times_s.items()}}
+
+    def _after(self, time_s: float) -> float:
+        return round(time_s - self.began_s, 3)
+
+
+def summed_up(turns: Sequence[Turn], align: Align) -> Tuple[Row, List[Judged]]:
+    """The row of turns with live text and without, and its utterances.
 
     The first turn with it and the first without are of clients that sent the same, and so on.
     """
@@ -78,7 +99,7 @@ def summed_up(turns: Sequence[Turn], align: Align) -> Tuple[Row, List[Latency]]:
         failures=failures([*live, *without]),
         late_packets=sum(plan.lag(turn.lags_ms)[1] for turn in turns),
     )
-    return row, whole.latencies
+    return row, judged
 
 
 def _clients(turns: Sequence[Turn], partial: bool) -> List[LiveClient]:
@@ -115,7 +136,9 @@ def _judge(turns: Sequence[Turn], align: Align, language: str) -> Tuple[List[Jud
             for utterance, following in zip(utterances, [*utterances[1:], None]):
                 if turn.window.holds(_sent_s(client, utterance.end_s)):
                     final = _final(client, utterance, following, align, language)
-                    judged.append(Judged(utterance, compare(utterance.shown, final, language)))
+                    comparison = compare(utterance.shown, final, language)
+                    recording = plan.placed_at(client.stream.placed, utterance.end_s).recording.name
+                    judged.append(Judged(recording, _sent_s(client, utterance.start_s), utterance, comparison))
     return judged, dict(faults)
 
 

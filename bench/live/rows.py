@@ -111,10 +111,10 @@ def draw(pyplot: Any, report: Report[Row]) -> Any:
         for values, right in ((means, 3), (ends, 6)):
             for value, place in zip(values, places):
                 panel.annotate(number(value, 2), (value, place), (right, 0), textcoords="offset points", va="center")
-    panel.set_yticks(range(len(rows)), [f"{row.language}, {row.clients} clients" for row in rows])
+    panel.set_yticks(range(len(rows)), [f"{row.language}, clients: {row.clients}" for row in rows])
     panel.invert_yaxis()
     panel.set_xlabel("seconds after the end of a word's sound")
-    panel.legend(frameon=False)
+    figure.legend(frameon=False, loc="outside lower center", ncols=4)
     panel.spines[["top", "right"]].set_visible(False)
     figure.suptitle(report.facts["conditions"], fontsize=9)
     return figure

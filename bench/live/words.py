@@ -7,7 +7,7 @@ from whisper.timing import find_alignment
 from whisper.tokenizer import get_tokenizer
 
 from bench.live.compare import Piece, words_of
-from bench.load.plan import BYTES_PER_S, Stream
+from bench.load.plan import BYTES_PER_S, Stream, placed_at
 from recognizer.audio import SAMPLE_RATE, to_samples
 from recognizer.weights import load_weights
 from util import Result
@@ -26,7 +26,7 @@ class Aligner:
 
     def words(self, stream: Stream, result: Result, language: str) -> List[Piece]:
         """The words of a result as blanks separate them; seconds from the beginning of the stream."""
-        placed = next(one for one in stream.placed if one.end_s >= result.end_s)
+        placed = placed_at(stream.placed, result.end_s)
         # Where a recording stands on the grid of frames, a result begins some milliseconds earlier or later in it.
         key = (placed.recording.name, round(result.start_s - placed.start_s, 1), result.text)
         if key not in self._known:

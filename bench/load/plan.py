@@ -200,6 +200,11 @@ def tally(endpoints: Sequence[EndPoint], heard: Sequence[Heard], known_s: Sequen
     return Tally(latencies_ms, len(ended) - len(latencies_ms), len(counted) - len(ended), len(heard) - len(matched))
 
 
+def placed_at(placed: Sequence[Placed], time_s: float) -> Placed:
+    """The recording in which that time of the stream lies, or the silence after it."""
+    return placed[min(bisect_left([one.end_s for one in placed], time_s), len(placed) - 1)]
+
+
 def texts(placed: Sequence[Placed], heard: Sequence[Heard]) -> List[str]:
     """What was written down of each recording: the texts of all results whose middle lies in it."""
     parts: List[List[str]] = [[] for _ in placed]

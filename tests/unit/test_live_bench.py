@@ -283,9 +283,11 @@ def test_a_session_gives_a_row() -> None:
         ]
     )
     turns = [_turn(stream, packets if asked else b"", asked) for asked in (True, False)]
-    row, latencies = summed_up(turns, lambda *_: [Piece("네", 0.0, 0.3), Piece("그래", 0.3, 0.9)])
+    row, judged = summed_up(turns, lambda *_: [Piece("네", 0.0, 0.3), Piece("그래", 0.3, 0.9)])
     assert (row.utterances, row.words, row.clients, row.language) == (1, 2, 1, "ko")
+    latencies = judged[0].comparison.latencies
     assert [latency.word.text for latency in latencies] == ["네", "그래"]
+    assert [word["word"] for word in judged[0].trace()["words"]] == ["네", "그래"]
     assert row.stable_mean == pytest.approx(sum(latency.stable_s for latency in latencies) / 2)
     assert row.coverage == pytest.approx(1 / 3)
     assert (row.retraction, row.shrinks) == (0.0, 0)
