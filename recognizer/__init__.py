@@ -4,6 +4,7 @@
     audio.py         PCM of any supported rate → the samples Whisper wants
     weights.py       a model's name or path → a loaded model: cache, packages, download
     checkpoints.py   the three file formats that weights come in
+    alignment.py     which heads of the decoder follow the speech
     recognizer.py    the recogniser: windows, second tries, what is speech
     encoder.py       Whisper's encoder over as much sound as there is
     decoder.py       Whisper's decoder with memory allocated once, behind openai-whisper's loop

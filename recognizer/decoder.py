@@ -10,6 +10,7 @@ The decoding loop stays openai-whisper's (`whisper.decoding.DecodingTask`): `Fas
 `PyTorchInference`, `search.BeamSearch` that of its `BeamSearchDecoder`.
 """
 
+import math
 import re
 import warnings
 from dataclasses import replace
@@ -24,6 +25,7 @@ from whisper.model import ResidualAttentionBlock, TextDecoder
 from whisper.tokenizer import Tokenizer
 from whisper.utils import compression_ratio
 
+from recognizer.alignment import Heads
 from recognizer.layers import FeedForward, Norm, join_heads, plain_linear, split_heads
 from recognizer.search import BeamSearch, Suppress
 
@@ -60,21 +62,27 @@ class _Layer(nn.Module):
         `memory` (2, n_rows, n_head, n_ctx, n_state / n_head) has keys and values of the tokens before, and gets these;
         `heard` is from `listen`.
         """
-        x = x + self._attend(self.attn_norm(x), memory, offset, causal)
-        x = x + self._cross_attend(self.cross_norm(x), heard)
+        x = x + self.attend(self.attn_norm(x), memory, offset, causal)
+        x = x + self.cross_attend(self.cross_norm(x), heard)
         fed: Tensor = self.feed_forward(x)
         return fed
 
-    def _attend(self, x: Tensor, memory: Tensor, offset: _Offset, causal: bool) -> Tensor:
+    def attend(self, x: Tensor, memory: Tensor, offset: _Offset, causal: bool) -> Tensor:
+        """What the tokens tell each other; arguments as of `forward`, `x` normalised."""
         n, length = x.shape[:2]
         query, key, value = (split_heads(part, self.n_head) for part in self.qkv(x).chunk(3, dim=-1))
         keys, values = memory[0, :n, :, : offset + length], memory[1, :n, :, : offset + length]
         keys[:, :, offset:], values[:, :, offset:] = key, value
-        heard = scaled_dot_product_attention(query, keys, values, is_causal=causal)
+        if causal and offset:  # torch's own mask begins at the first key
+            mask = torch.ones(length, offset + length, dtype=torch.bool, device=x.device).tril(offset)
+            heard = scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+        else:
+            heard = scaled_dot_product_attention(query, keys, values, is_causal=causal)
         out: Tensor = self.attn_out(join_heads(heard))
         return out
 
-    def _cross_attend(self, x: Tensor, heard: Tuple[Tensor, Tensor]) -> Tensor:
+    def cross_attend(self, x: Tensor, heard: Tuple[Tensor, Tensor]) -> Tensor:
+        """What the tokens hear; arguments as of `forward`, `x` normalised."""
         n, length = x.shape[:2]
         query = split_heads(
             self.cross_query(x).view(1, n * length, -1), self.n_head
@@ -83,6 +91,13 @@ class _Layer(nn.Module):
         out: Tensor = self.cross_out(join_heads(answers).view(n, length, -1))
         return out
 
+    def cross_scores(self, x: Tensor, heard: Tuple[Tensor, Tensor], heads: List[int]) -> Tensor:
+        """Where one hypothesis, normalised (1, length, n_state), listens: (len(heads), length, n_audio_ctx)."""
+        query = split_heads(self.cross_query(x), self.n_head)[0, heads].float()
+        keys = heard[0][0, heads].float()
+        scores: Tensor = query @ keys.transpose(1, 2) / math.sqrt(query.shape[-1])
+        return scores
+
 
 class FastDecoder(nn.Module):
     """The decoder of a Whisper model, in the precision of its weights.
@@ -90,11 +105,13 @@ class FastDecoder(nn.Module):
     Args:
         decoder: of the model; its weights are shared where they are not stacked.
         n_rows: the most hypotheses at once.
+        alignment_heads: layer and head of each that follows the speech (alignment.py).
     """
 
-    def __init__(self, decoder: TextDecoder, n_rows: int) -> None:
+    def __init__(self, decoder: TextDecoder, n_rows: int, alignment_heads: Heads = ()) -> None:
         super().__init__()
         self.n_rows = n_rows
+        self.alignment_heads = alignment_heads
         self.embedding = nn.Parameter(decoder.token_embedding.weight.detach(), requires_grad=False)
         self.positions = nn.Parameter(decoder.positional_embedding.detach(), requires_grad=False)
         self.layers = nn.ModuleList(_Layer(block) for block in decoder.blocks)
@@ -137,6 +154,22 @@ class FastDecoder(nn.Module):
             x = layer(x, self.memory[index], heard[index], offset, causal)
         logits: Tensor = self.vocabulary(self.norm(x))
         return logits.float()
+
+    def follow(self, tokens: Tensor, offset: int = 0) -> Tuple[Tensor, Tensor]:
+        """As `forward` of one hypothesis (length,), and where its alignment heads listen.
+
+        Logits (length, n_vocab), and scores before their softmax (n_alignment_heads, length, n_audio_ctx).
+        """
+        x = (self.embedding[tokens] + self.positions[offset : offset + len(tokens)])[None]
+        scores: List[Tensor] = []
+        for index, layer in enumerate(self._blocks()):
+            x = x + layer.attend(layer.attn_norm(x), self.memory[index], offset, len(tokens) > 1)
+            asked = layer.cross_norm(x)
+            heads = [head for of_layer, head in self.alignment_heads if of_layer == index]
+            scores.append(layer.cross_scores(asked, self._heard[index], heads))
+            x = layer.feed_forward(x + layer.cross_attend(asked, self._heard[index]))
+        logits: Tensor = self.vocabulary(self.norm(x))
+        return logits[0].float(), torch.cat(scores)
 
     def rearrange(self, sources: List[int], length: int) -> None:
         """Row i goes on from what row `sources[i]` had, `length` tokens."""

@@ -21,6 +21,7 @@ from whisper.decoding import DecodingOptions, DecodingResult
 from whisper.tokenizer import get_tokenizer
 
 from recognizer import RecognizerError
+from recognizer.alignment import alignment_heads
 from recognizer.audio import SAMPLE_RATE, Samples
 from recognizer.catalog import AUTO_LANGUAGE
 from recognizer.decoder import FastDecoder, FastTask
@@ -239,7 +240,7 @@ def _build(model: whisper.Whisper, beam_size: int, precision: Precision) -> Tupl
     """Our encoder and decoder from a loaded model, which keeps its sizes and loses its weights."""
     encoder = apply_precision(FastEncoder(model.encoder), precision.encoder)
     encoder.learn_silence()
-    decoder = apply_precision(FastDecoder(model.decoder, beam_size), precision.decoder)
+    decoder = apply_precision(FastDecoder(model.decoder, beam_size, alignment_heads(model)), precision.decoder)
     for parameter in model.parameters():
         parameter.data = parameter.data.new_empty(0)
     return encoder, decoder

@@ -18,6 +18,7 @@ import filelock
 import whisper
 
 from recognizer import RecognizerError
+from recognizer.alignment import set_alignment_heads
 from recognizer.catalog import MODEL_NAMES
 from recognizer.checkpoints import Checkpoint, CheckpointError, parse_ctranslate2, read_checkpoint, write_openai
 from recognizer.memory import is_out_of_memory
@@ -66,8 +67,12 @@ def cache_folder() -> Path:
 
 def load_weights(size: str) -> whisper.Whisper:
     """Load `model.size` (one of MODEL_NAMES, or a path) in float32 on the CPU; raises WeightsError, MemoryError."""
-    if size in MODEL_NAMES:
-        return _load_by_name(size)
+    model = _load_by_name(size) if size in MODEL_NAMES else _load_from_path(size)
+    set_alignment_heads(model, size)
+    return model
+
+
+def _load_from_path(size: str) -> whisper.Whisper:
     path = Path(size).expanduser()
     try:
         return _build(read_checkpoint(path))

@@ -1,0 +1,50 @@
+"""Which heads of a model's cross-attention follow the speech: what word times are read from.
+
+openai-whisper publishes them for its own models (`whisper._ALIGNMENT_HEADS`), whose weights come from many places.
+"""
+
+import logging
+from typing import Dict, Optional, Tuple
+
+import whisper
+from whisper import ModelDimensions
+
+_log = logging.getLogger(__name__)
+
+Heads = Tuple[Tuple[int, int], ...]  # layer and head
+
+# Layers and width of the decoder, mel bins, vocabulary. large-v1 and large-v2 have the same, and other heads.
+_PUBLISHED: Dict[Tuple[int, int, int, int], str] = {
+    (4, 384, 80, 51864): "tiny.en",
+    (4, 384, 80, 51865): "tiny",
+    (6, 512, 80, 51864): "base.en",
+    (6, 512, 80, 51865): "base",
+    (12, 768, 80, 51864): "small.en",
+    (12, 768, 80, 51865): "small",
+    (24, 1024, 80, 51864): "medium.en",
+    (24, 1024, 80, 51865): "medium",
+    (32, 1280, 128, 51866): "large-v3",
+    (4, 1280, 128, 51866): "large-v3-turbo",
+}
+
+
+def set_alignment_heads(model: whisper.Whisper, size: str) -> None:
+    """Give a model of that name, or from that path, the heads of the published model that it is.
+
+    Where that cannot be told, it keeps what openai-whisper gives it: every head in the upper half of the layers.
+    """
+    name = size if size in whisper._ALIGNMENT_HEADS else published_name(model.dims)
+    if name is None:
+        _log.info("the alignment heads of %s are not known: word times come from the upper half of its layers", size)
+        return
+    model.set_alignment_heads(whisper._ALIGNMENT_HEADS[name])
+
+
+def alignment_heads(model: whisper.Whisper) -> Heads:
+    """Layer and head of each."""
+    return tuple((int(layer), int(head)) for layer, head in model.alignment_heads.indices().T.tolist())
+
+
+def published_name(dims: ModelDimensions) -> Optional[str]:
+    """The published model that has these sizes, where there is only one."""
+    return _PUBLISHED.get((dims.n_text_layer, dims.n_text_state, dims.n_mels, dims.n_vocab))
