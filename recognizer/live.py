@@ -1,122 +1,215 @@
 """What is being said, while it is being said: an open utterance → text that stays, and text that may change.
 
-A look at the utterance (`tick`) goes on from the text that is stable: the decoder is forced through it, then writes
-for as long as its attention is on sound that is there (Papi et al., "AlignAtt", 2023). stability.py says which of the
-words stay. Where a word stays doubtful, the whole sound is looked at closely now and then.
+A look at the utterance (`LiveText.tick`) goes on from the text that is stable: the decoder is forced through it, then
+writes for as long as its attention is on sound that is there (Papi et al., "AlignAtt", 2023). stability.py says which
+of the words stay. Where a word stays doubtful, all of the sound is looked at closely now and then.
 """
 
-import logging
 from dataclasses import dataclass
-from typing import Any, Callable, List, NamedTuple, Optional
+from typing import Callable, List, NamedTuple, Optional
 
 import torch
+from torch import Tensor
 from whisper.decoding import DecodingOptions
 from whisper.utils import compression_ratio
 
 from recognizer.audio import SAMPLE_RATE, Samples
-from recognizer.look import Look, Looker
+from recognizer.catalog import AUTO_LANGUAGE
 from recognizer.hearing import GrowingSound
-from recognizer.stability import *
+from recognizer.look import Look, Looker, spoken_language
+from recognizer.plausibility import (
+    AVG_LOGPROB_LIMIT,
+    COMPRESSION_RATIO_LIMIT,
+    NO_SPEECH_LIMIT,
+    SOUND_LOGPROB,
+    is_one_sound,
+)
+from recognizer.recognizer import Cancelled, Recognizer
+from recognizer.stability import (
+    RULES,
+    HeardWord,
+    Seen,
+    StabilityRules,
+    continuation,
+    count_stable,
+    remembered,
+    spoken,
+    times_seen,
+    without_end_marks,
+)
 
 
 class Partial(NamedTuple):
-    """The text of an open utterance. `stable` is a beginning of every later one of the same utterance."""
+    """The text of an open utterance; both parts are empty where it may be noise.
+
+    Attributes:
+        stable: a beginning of every later one of the same utterance.
+        unstable: what comes behind it so far; may change.
+    """
 
     stable: str
     unstable: str
 
 
-@dataclass
-class Params:
+@dataclass(frozen=True)
+class LiveRules:
+    """How an open utterance is looked at; measured (docs/benchmarks.md).
+
+    Attributes:
+        guard_s: of sound that is encoded again at each look.
+        margin_s: of silence that the decoder hears behind the sound: without it, it writes on.
+        stall_s: a word that is older and still doubtful makes the next look a close one,
+        closely_s: unless one was taken so short a time before.
+        sure_language: the least probability of a spoken language that is found out, or
+        language_s: so much sound.
+        stability: when a word is stable.
+    """
+
     guard_s: float = 2.0
     margin_s: float = 1.0
-    rules: StabilityRules = RULES
-    show_logprob: float = -1.0
     stall_s: float = 1.0
     closely_s: float = 1.0
-    settle_strip: bool = True
+    sure_language: float = 0.8
+    language_s: float = 3.0
+    stability: StabilityRules = RULES
 
 
 class LiveText:
-    def __init__(self, recognizer: Any, params: Params = Params()) -> None:
-        self._r = recognizer
-        self._p = params
-        self.n_close = 0
+    """One open utterance after the other. Results are recognised without it.
+
+    Args:
+        recognizer: whose encoder and decoder it uses, between utterances that are recognised.
+        rules: how to look.
+    """
+
+    def __init__(self, recognizer: Recognizer, rules: LiveRules = LiveRules()) -> None:
+        self._parts = recognizer.parts
+        self._rules = rules
         self._cancelled: Callable[[], bool] = lambda: False
+        self.begin("en")
 
     def begin(self, language: str, task: str = "transcribe", prompt: str = "") -> None:
-        options = DecodingOptions(
-            task=task, language=language, prompt=prompt or None, without_timestamps=True, fp16=False
-        )
-        self._looker = Looker(self._r._model, self._r._decoder, options, 5, self._check)
-        self._sound = GrowingSound(self._r._encoder, self._r._decoder, self._p.guard_s, self._p.margin_s)
-        self._stable_tokens: List[int] = []
-        self._stable = ""
-        self._seen: List[Seen] = []
-        self._rest: List[HeardWord] = []
-        self._speech = False
+        """Another utterance: in a language that Whisper knows or `auto`, to be transcribed or translated."""
+        self._language, self._task, self._prompt = language, task, prompt
+        self._looker: Optional[Looker] = None
+        self._sound: Optional[GrowingSound] = None
+        self._hears_speech = False
         self._looked_closely_s = 0.0
-
-    def _check(self) -> None:
-        from recognizer.recognizer import Cancelled
-        if self._cancelled():
-            raise Cancelled
+        self._stable = ""
+        self._stable_tokens: List[int] = []
+        self._rest: List[HeardWord] = []  # what the last look heard behind it
+        self._seen: List[Seen] = []
 
     @torch.inference_mode()
-    def tick(self, samples: Samples, cancelled: Callable[[], bool] = lambda: False, until_s: Optional[float] = None) -> Partial:
+    def tick(
+        self,
+        samples: Samples,
+        cancelled: Callable[[], bool] = lambda: False,
+        stable_until_s: Optional[float] = None,
+    ) -> Partial:
+        """Look at all 16 kHz samples of the utterance so far.
+
+        `stable_until_s`: words that end later, in seconds of the samples, do not become stable. `cancelled` is asked
+        before each layer of the encoder and each token.
+
+        Raises:
+            Cancelled: as soon as `cancelled()` is true; the next tick goes on where this one began.
+        """
         self._cancelled = cancelled
         sound_s = len(samples) / SAMPLE_RATE
         heard = torch.from_numpy(samples)
-        if not self._speech:
-            self._speech = self._r._speech_detector.hears_speech(heard)
-            if not self._speech:
-                return Partial("", "")
-        latest_s = sound_s - self._p.rules.horizon_s
-        if until_s is not None:
-            latest_s = min(latest_s, until_s)
-        closely = self._is_stalled(sound_s, latest_s)
-        if closely:
-            self._sound.forget()
-            self._looked_closely_s = sound_s
-            self.n_close += 1
-        self._sound.extend(heard, self._check)
-        if closely:
-            look = self._looker.closely(self._sound, self._stable_tokens)
-        else:
-            look = self._looker.quickly(self._sound, self._stable_tokens, [token.token for word in self._rest for token in word.tokens])
-        self.look = look
-        if not self._stable and (look.avg_logprob < self._p.show_logprob or not look.words):
-            self._rest, self._seen = list(look.words), []
+        self._hears_speech = self._hears_speech or self._parts.speech_detector.hears_speech(heard)
+        if not self._hears_speech:
             return Partial("", "")
-        times = times_seen(look.words, self._seen)
-        n = count_stable(look.words, times, latest_s, closely, self._p.rules)
-        for word in look.words[:n]:
-            self._stable_tokens += [token.token for token in word.tokens]
-            self._stable = (self._stable + word.text) if self._stable else word.text.lstrip()
-        self._rest = list(look.words[n:])
-        self._seen = remembered(self._rest, times[n:])
+        latest_s = sound_s - self._rules.stability.horizon_s
+        if stable_until_s is not None:
+            latest_s = min(latest_s, stable_until_s)
+        look = self._look(heard, closely=self._is_stalled(sound_s, latest_s))
+        if look is None:
+            return Partial("", "")
+        if not self._is_plausible(look):
+            self._rest, self._seen = [], []
+        else:
+            self._follow(look, latest_s)
         return self._partial()
 
-    def _is_stalled(self, sound_s: float, latest_s: float) -> bool:
-        if not self._rest or sound_s - self._looked_closely_s < self._p.closely_s:
-            return False
-        w = next((w for w in self._rest if spoken(w.text)), None)
-        return w is not None and w.complete and w.end_s < min(latest_s, sound_s - self._p.stall_s)
-
-    def _partial(self) -> Partial:
-        words = self._rest
-        while words and self._stable and not spoken(words[0].text):
-            words = words[1:]
-        return Partial(self._stable, "".join(word.text for word in words).strip())
-
     def settle(self, text: str) -> Partial:
+        """The utterance as far as it goes has been recognised, in a pause: what of that may stay, stays."""
         rest = continuation(self._stable, text)
-        if rest is not None:
-            if self._p.settle_strip:
-                rest = without_end_marks(rest)
+        if rest is not None and self._looker is not None:
+            rest = without_end_marks(rest)
             if rest and not self._stable:
                 rest = " " + rest
             self._stable_tokens += self._looker.tokenizer.encode(rest)
-            self._stable = (self._stable + rest).strip()
+            self._stable = (self._stable + rest).lstrip()
             self._rest, self._seen = [], []
         return self._partial()
+
+    def _check(self) -> None:
+        if self._cancelled():
+            raise Cancelled
+
+    def _look(self, heard: Tensor, closely: bool) -> Optional[Look]:
+        """None as long as it is not known what language is spoken."""
+        if self._sound is None:
+            encoder, decoder = self._parts.encoder, self._parts.decoder
+            self._sound = GrowingSound(encoder, decoder, self._rules.guard_s, self._rules.margin_s)
+        if closely:
+            self._sound.forget()
+        with self._parts.sharing():
+            self._sound.extend(heard, self._check)
+        looker = self._looker or self._listen_in(self._sound, len(heard) / SAMPLE_RATE)
+        if looker is None:
+            return None
+        if closely:
+            look = looker.closely(self._sound, self._stable_tokens)
+            self._looked_closely_s = len(heard) / SAMPLE_RATE
+            return look
+        expected = [token.token for word in self._rest for token in word.tokens]
+        return looker.quickly(self._sound, self._stable_tokens, expected)
+
+    def _listen_in(self, sound: GrowingSound, sound_s: float) -> Optional[Looker]:
+        """Who looks in the language that is spoken, once that is known."""
+        model, decoder, language = self._parts.model, self._parts.decoder, self._language
+        if language == AUTO_LANGUAGE:
+            language, probability = spoken_language(model, decoder, sound)
+            if probability < self._rules.sure_language and sound_s < self._rules.language_s:
+                return None
+        options = DecodingOptions(
+            task=self._task, language=language, prompt=self._prompt or None, without_timestamps=True, fp16=False
+        )
+        self._looker = Looker(model, decoder, options, self._parts.beam_size, self._check)
+        return self._looker
+
+    def _is_stalled(self, sound_s: float, latest_s: float) -> bool:
+        """Whether the first word that is not stable has been doubtful for too long."""
+        if sound_s - self._looked_closely_s < self._rules.closely_s:
+            return False
+        first = next((word for word in self._rest if spoken(word.text)), None)
+        return first is not None and first.complete and first.end_s < min(latest_s, sound_s - self._rules.stall_s)
+
+    def _is_plausible(self, look: Look) -> bool:
+        """Whether to show what was heard: nothing of what is likely to be noise, no runaway."""
+        text = "".join(word.text for word in look.words)
+        if compression_ratio(text) > COMPRESSION_RATIO_LIMIT:
+            return False
+        if self._stable:
+            return True
+        if look.avg_logprob < AVG_LOGPROB_LIMIT or look.no_speech_prob > NO_SPEECH_LIMIT:
+            return False
+        return not (is_one_sound(text) and look.avg_logprob < SOUND_LOGPROB)
+
+    def _follow(self, look: Look, latest_s: float) -> None:
+        times = times_seen(look.words, self._seen)
+        count = count_stable(look.words, times, latest_s, look.closely, self._rules.stability)
+        for word in look.words[:count]:
+            self._stable_tokens += [token.token for token in word.tokens]
+            self._stable = (self._stable + word.text).lstrip()
+        self._rest = look.words[count:]
+        self._seen = remembered(self._rest, times[count:])
+
+    def _partial(self) -> Partial:
+        rest = self._rest
+        while rest and self._stable and not spoken(rest[0].text):  # punctuation that hangs in the air
+            rest = rest[1:]
+        return Partial(self._stable, "".join(word.text for word in rest).strip())

@@ -5,7 +5,7 @@ search of a result, which is nearer to what that will say and takes longer.
 """
 
 from dataclasses import replace
-from typing import Callable, List, NamedTuple, Optional, Sequence
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch.nn.functional import log_softmax
 from whisper import Whisper
 from whisper.decoding import DecodingOptions, SequenceRanker
 from whisper.timing import median_filter
+from whisper.tokenizer import get_tokenizer
 
 from recognizer.decoder import FastDecoder, FastTask
 from recognizer.hearing import POSITIONS_PER_S, GrowingSound
@@ -37,6 +38,18 @@ class Look(NamedTuple):
     avg_logprob: float
     no_speech_prob: float
     closely: bool
+
+
+def spoken_language(model: Whisper, decoder: FastDecoder, sound: GrowingSound) -> Tuple[str, float]:
+    """The language that is spoken most probably, and that probability (`whisper.detect_language`)."""
+    if not model.is_multilingual:
+        return "en", 1.0
+    tokenizer = get_tokenizer(True, num_languages=model.num_languages)
+    decoder.hear(sound.heard)
+    logits, _ = decoder.follow(torch.tensor([tokenizer.sot]))
+    probabilities = logits[0, list(tokenizer.all_language_tokens)].softmax(-1)
+    best = int(probabilities.argmax())
+    return str(tokenizer.all_language_codes[best]), float(probabilities[best])
 
 
 class _Ranker(SequenceRanker):  # type: ignore[misc]
@@ -144,7 +157,7 @@ class Looker:
         no_speech_prob = 0.0 if stable else float(result.no_speech_prob)
         return Look(words_of(heard, ended=True), result.avg_logprob, no_speech_prob, closely=True)
 
-    def _choose(self, logits: Tensor, given: List[int], heard: List[HeardToken]) -> "tuple[int, float]":
+    def _choose(self, logits: Tensor, given: List[int], heard: List[HeardToken]) -> Tuple[int, float]:
         logits = logits.clone()[None]
         so_far = torch.tensor([[*given, *(token.token for token in heard)]])
         for logit_filter in self._task.logit_filters:
@@ -170,4 +183,5 @@ class Looker:
                 weights = weights[:, -1:]
             weights = (weights - mean) / (std + 1e-6)
         filtered = median_filter(weights, _MEDIAN_WIDTH).mean(0)
-        return (filtered.argmax(-1) / POSITIONS_PER_S).tolist()
+        places: List[float] = (filtered.argmax(-1) / POSITIONS_PER_S).tolist()
+        return places

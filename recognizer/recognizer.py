@@ -10,7 +10,7 @@ import functools
 import logging
 import math
 from dataclasses import dataclass
-from typing import Callable, Iterator, List, NamedTuple, Tuple
+from typing import Callable, ContextManager, Iterator, List, NamedTuple, Tuple
 
 import numpy as np
 import torch
@@ -104,6 +104,20 @@ class RecognizerSettings:
     task: str = "transcribe"
 
 
+class Parts(NamedTuple):
+    """Of a recogniser, for who listens to an utterance that has not ended.
+
+    `model` is for its sizes; `sharing()` lets the encoder compute with all threads that are allowed.
+    """
+
+    model: whisper.Whisper
+    encoder: FastEncoder
+    decoder: FastDecoder
+    speech_detector: SpeechDetector
+    beam_size: int
+    sharing: Callable[[], ContextManager[None]]
+
+
 class Recognizer:
     """A Whisper model and how it is decoded; one utterance at a time.
 
@@ -129,6 +143,12 @@ class Recognizer:
         for layer in self._encoder.layers:
             layer.register_forward_pre_hook(self._check_cancelled)
         _log.info("%s on %s: %s", settings.size, self._device, precision)
+
+    @property
+    def parts(self) -> Parts:
+        """What it is made of."""
+        beam_size = self._settings.beam_size
+        return Parts(self._model, self._encoder, self._decoder, self._speech_detector, beam_size, self._sharing)
 
     def use_threads(self, threads: int) -> None:
         """From now on, also in the middle of an utterance, encode with so many processor threads."""

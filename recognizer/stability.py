@@ -66,7 +66,7 @@ def spoken(text: str) -> str:
 
 
 def words_of(tokens: Sequence[HeardToken], ended: bool) -> List[HeardWord]:
-    """Tokens → words, and punctuation apart from them; `ended`: a word that begins with a blank, or nothing, follows."""
+    """Tokens → words, and punctuation apart from them; `ended`: another word follows, or nothing."""
     groups: List[List[HeardToken]] = []
     for token in tokens:
         if not groups or token.spelling.startswith(b" ") or _is_mark(token) != _is_mark(groups[-1][-1]):
@@ -80,7 +80,7 @@ def _word(group: List[HeardToken], following: List[List[HeardToken]], ended: boo
     if following:
         first = following[0][0]
         complete = first.spelling.startswith(b" ") or (_is_mark(first) and not text[-1:].isdecimal())
-        complete = complete or all(_is_mark(token) for later in following for token in later) and ended
+        complete = complete or (ended and all(_is_mark(token) for later in following for token in later))
     else:
         complete = ended
     return HeardWord(
