@@ -16,10 +16,10 @@ from whisper.utils import compression_ratio
 from recognizer.audio import SAMPLE_RATE, Samples
 from recognizer.catalog import AUTO_LANGUAGE
 from recognizer.hearing import GrowingSound
-from recognizer.look import Look, Looker, spoken_language
+from recognizer.look import Looker, spoken_language
 from recognizer.plausibility import (
-    AVG_LOGPROB_LIMIT,
     COMPRESSION_RATIO_LIMIT,
+    HOPELESS_LOGPROB,
     NO_SPEECH_LIMIT,
     SOUND_LOGPROB,
     is_one_sound,
@@ -28,6 +28,7 @@ from recognizer.recognizer import Cancelled, Recognizer
 from recognizer.stability import (
     RULES,
     HeardWord,
+    Look,
     Seen,
     StabilityRules,
     continuation,
@@ -59,7 +60,7 @@ class LiveRules:
         guard_s: of sound that is encoded again at each look.
         margin_s: of silence that the decoder hears behind the sound: without it, it writes on.
         stall_s: a word that is older and still doubtful makes the next look a close one,
-        closely_s: unless one was taken so short a time before.
+        closely_share: unless one was taken so short a time before: a part of the sound, as all of it is encoded again.
         sure_language: the least probability of a spoken language that is found out, or
         language_s: so much sound.
         stability: when a word is stable.
@@ -67,8 +68,8 @@ class LiveRules:
 
     guard_s: float = 2.0
     margin_s: float = 1.0
-    stall_s: float = 1.0
-    closely_s: float = 1.0
+    stall_s: float = 0.3
+    closely_share: float = 0.05
     sure_language: float = 0.8
     language_s: float = 3.0
     stability: StabilityRules = RULES
@@ -121,20 +122,21 @@ class LiveText:
         self._hears_speech = self._hears_speech or self._parts.speech_detector.hears_speech(heard)
         if not self._hears_speech:
             return Partial("", "")
-        latest_s = sound_s - self._rules.stability.horizon_s
-        if stable_until_s is not None:
-            latest_s = min(latest_s, stable_until_s)
+        latest_s = sound_s if stable_until_s is None else min(sound_s, stable_until_s)
         look = self._look(heard, closely=self._is_stalled(sound_s, latest_s))
         if look is None:
             return Partial("", "")
         if not self._is_plausible(look):
             self._rest, self._seen = [], []
         else:
-            self._follow(look, latest_s)
+            self._follow(look, sound_s, latest_s)
         return self._partial()
 
     def settle(self, text: str) -> Partial:
-        """The utterance as far as it goes has been recognised, in a pause: what of that may stay, stays."""
+        """The utterance so far has been recognised, in a pause, as this: it stays (ask `may_settle` before).
+
+        Not its last punctuation: the sentence may go on. Nothing stays where it contradicts what does already.
+        """
         rest = continuation(self._stable, text)
         if rest is not None and self._looker is not None:
             rest = without_end_marks(rest)
@@ -183,7 +185,7 @@ class LiveText:
 
     def _is_stalled(self, sound_s: float, latest_s: float) -> bool:
         """Whether the first word that is not stable has been doubtful for too long."""
-        if sound_s - self._looked_closely_s < self._rules.closely_s:
+        if sound_s - self._looked_closely_s < self._rules.closely_share * sound_s:
             return False
         first = next((word for word in self._rest if spoken(word.text)), None)
         return first is not None and first.complete and first.end_s < min(latest_s, sound_s - self._rules.stall_s)
@@ -195,13 +197,13 @@ class LiveText:
             return False
         if self._stable:
             return True
-        if look.avg_logprob < AVG_LOGPROB_LIMIT or look.no_speech_prob > NO_SPEECH_LIMIT:
+        if look.avg_logprob < HOPELESS_LOGPROB or look.no_speech_prob > NO_SPEECH_LIMIT:
             return False
         return not (is_one_sound(text) and look.avg_logprob < SOUND_LOGPROB)
 
-    def _follow(self, look: Look, latest_s: float) -> None:
+    def _follow(self, look: Look, sound_s: float, latest_s: float) -> None:
         times = times_seen(look.words, self._seen)
-        count = count_stable(look.words, times, latest_s, look.closely, self._rules.stability)
+        count = count_stable(look, times, sound_s, latest_s, self._rules.stability)
         for word in look.words[:count]:
             self._stable_tokens += [token.token for token in word.tokens]
             self._stable = (self._stable + word.text).lstrip()

@@ -5,7 +5,7 @@ search of a result, which is nearer to what that will say and takes longer.
 """
 
 from dataclasses import replace
-from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -18,26 +18,11 @@ from whisper.tokenizer import get_tokenizer
 from recognizer.decoder import FastDecoder, FastTask
 from recognizer.hearing import POSITIONS_PER_S, GrowingSound
 from recognizer.plausibility import most_tokens
-from recognizer.stability import HeardToken, HeardWord, words_of
+from recognizer.stability import HeardToken, Look, begins_another, words_of
 
 _MEDIAN_WIDTH = 7  # as whisper.timing has it
 _END_S = 0.04  # whose attention is nearer to the end of the sound is not heard but guessed
 _BACK_S = 1.0  # whose attention jumps back by more begins to say it all again
-
-
-class Look(NamedTuple):
-    """What one look heard behind the text that is stable.
-
-    Attributes:
-        avg_logprob: of its tokens.
-        no_speech_prob: Whisper's own estimate that nobody spoke; 0 where text is stable already.
-        closely: how it was taken.
-    """
-
-    words: List[HeardWord]
-    avg_logprob: float
-    no_speech_prob: float
-    closely: bool
 
 
 def spoken_language(model: Whisper, decoder: FastDecoder, sound: GrowingSound) -> Tuple[str, float]:
@@ -120,7 +105,7 @@ class Looker:
             at_s = places[index] if index < len(places) else self._places(torch.cat(rows, 1), last_only=True)[0]
             spelling = self._spelling(chosen)
             if at_s > end_s - _END_S or at_s < furthest_s - _BACK_S:
-                ended = spelling.startswith(b" ")
+                ended = begins_another(spelling)
                 break
             furthest_s = max(furthest_s, at_s)
             heard.append(HeardToken(chosen, spelling, float(torch.tensor(chosen_logprob).exp()), at_s))

@@ -38,6 +38,21 @@ class HeardWord(NamedTuple):
     complete: bool
 
 
+class Look(NamedTuple):
+    """What one look heard behind the text that is stable.
+
+    Attributes:
+        avg_logprob: of its tokens.
+        no_speech_prob: Whisper's own estimate that nobody spoke; 0 where text is stable already.
+        closely: how it was taken.
+    """
+
+    words: List[HeardWord]
+    avg_logprob: float
+    no_speech_prob: float
+    closely: bool
+
+
 @dataclass(frozen=True)
 class StabilityRules:
     """When a word is stable.
@@ -48,6 +63,10 @@ class StabilityRules:
         last_sure: the least of a word with nothing behind it, though the look says that the sentence is over.
         punctuation: the least of punctuation with nothing stable behind it.
         horizon_s: a stable word ends so long before the end of the sound.
+        early_s: in a sound that is shorter, another look has to hear the same.
+        settled_logprob: of a result in a pause, on average of its tokens, that is sure;
+        settled_s: what it says stays after so much silence,
+        settled_late_s: or after so much where it is not sure: speech may go on, and change it.
     """
 
     sure: Tuple[float, ...] = (0.7, 0.5, 0.4)
@@ -55,6 +74,10 @@ class StabilityRules:
     last_sure: float = 0.8
     punctuation: float = 0.8
     horizon_s: float = 0.1
+    early_s: float = 1.2
+    settled_logprob: float = -0.3
+    settled_s: float = 0.24
+    settled_late_s: float = 0.39
 
 
 RULES = StabilityRules()
@@ -69,20 +92,26 @@ def words_of(tokens: Sequence[HeardToken], ended: bool) -> List[HeardWord]:
     """Tokens → words, and punctuation apart from them; `ended`: another word follows, or nothing."""
     groups: List[List[HeardToken]] = []
     for token in tokens:
-        if not groups or token.spelling.startswith(b" ") or _is_mark(token) != _is_mark(groups[-1][-1]):
+        if (
+            not groups
+            or token.spelling.startswith(b" ")
+            or _is_mark(token.spelling) != _is_mark(groups[-1][-1].spelling)
+        ):
             groups.append([])
         groups[-1].append(token)
     return [_word(group, groups[index + 1 :], ended) for index, group in enumerate(groups)]
 
 
+def begins_another(spelling: bytes) -> bool:
+    """Whether a token adds nothing to the word before it."""
+    return spelling.startswith(b" ") or _is_mark(spelling)
+
+
 def _word(group: List[HeardToken], following: List[List[HeardToken]], ended: bool) -> HeardWord:
     text = _text(group)
-    if following:
-        first = following[0][0]
-        complete = first.spelling.startswith(b" ") or (_is_mark(first) and not text[-1:].isdecimal())
-        complete = complete or (ended and all(_is_mark(token) for later in following for token in later))
-    else:
-        complete = ended
+    complete = ended or any(later[0].spelling.startswith(b" ") for later in following)
+    if following and _is_mark(following[0][0].spelling):
+        complete = complete or not text[-1:].isdecimal()  # 26.7, 100,000
     return HeardWord(
         text,
         tuple(group),
@@ -97,8 +126,8 @@ def _text(tokens: Sequence[HeardToken]) -> str:
     return b"".join(token.spelling for token in tokens).decode("utf-8", "replace").replace(_TORN, "")
 
 
-def _is_mark(token: HeardToken) -> bool:
-    text = token.spelling.decode("utf-8", "replace")
+def _is_mark(spelling: bytes) -> bool:
+    text = spelling.decode("utf-8", "replace")
     return _TORN not in text and not spoken(text)
 
 
@@ -129,14 +158,15 @@ def remembered(words: Sequence[HeardWord], times: Sequence[int]) -> List[Seen]:
 
 
 def count_stable(
-    words: Sequence[HeardWord],
-    times: Sequence[int],
-    latest_s: float,
-    closely: bool = False,
-    rules: StabilityRules = RULES,
+    look: Look, times: Sequence[int], sound_s: float, latest_s: float, rules: StabilityRules = RULES
 ) -> int:
-    """How many of the first `words` are stable, of those that end until `latest_s`; `times` is from `times_seen`."""
-    by_times = rules.sure_closely if closely else rules.sure
+    """How many of the first words of a look are stable, of those that end until `latest_s`.
+
+    `times` is from `times_seen`; the look was at `sound_s` of sound.
+    """
+    words = look.words
+    by_times = rules.sure_closely if look.closely else rules.sure
+    latest_s = min(latest_s, sound_s - rules.horizon_s)
     stable = 0
     for index, (word, seen) in enumerate(zip(words, times)):
         if not (word.complete and word.end_s <= latest_s):
@@ -148,10 +178,15 @@ def count_stable(
         sure = by_times[min(seen, len(by_times) - 1)]
         if not any(spoken(later.text) for later in words[index + 1 :]):
             sure = max(sure, rules.last_sure)
-        if word.probability < sure:
+        if word.probability < sure or (sound_s < rules.early_s and not seen):
             break
         stable = index + 1
     return stable
+
+
+def may_settle(avg_logprob: float, silence_s: float, rules: StabilityRules = RULES) -> bool:
+    """Whether what was recognised in a pause may stay, though speech may go on."""
+    return silence_s >= (rules.settled_s if avg_logprob >= rules.settled_logprob else rules.settled_late_s)
 
 
 def continuation(stable: str, text: str, most_changes: float = 0.34) -> Optional[str]:
@@ -166,13 +201,14 @@ def continuation(stable: str, text: str, most_changes: float = 0.34) -> Optional
     for place, char in enumerate(text, 1):
         letter = spoken(char)
         if not letter:
-            if best == place - 1 and not char.isspace():  # punctuation belongs to the word before it
-                best = place
             continue
         distances = _next_row(distances, letters, letter)
         if distances[-1] < least or (distances[-1] == least and letter == letters[-1:]):
             best, least = place, distances[-1]
-    return None if least > most_changes * len(letters) else text[best:].rstrip()
+    if least > most_changes * len(letters):
+        return None
+    rest = text[best:].rstrip()
+    return re.sub(r"^[^\w\s]+", "", rest) if without_end_marks(stable) != stable else rest
 
 
 def _next_row(distances: List[int], letters: str, letter: str) -> List[int]:
