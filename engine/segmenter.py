@@ -12,6 +12,7 @@ from engine.intake import Intake
 from protocol.data import Cause, SpeechStarted
 
 _NEVER_FRAMES = sys.maxsize
+_CLOSED_S = 0.09  # of silence behind speech in which no word was cut
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,16 @@ class Utterance:
     sample_rate: int
     pcm: bytes
     cause: Cause = field(compare=False)
+
+    @property
+    def audio_end_s(self) -> float:
+        """Where `pcm` ends."""
+        return self.audio_start_s + len(self.pcm) / 2 / self.sample_rate
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether it was ended in the middle of speech, because of its length."""
+        return self.cause is Cause.LENGTH and self.audio_end_s - self.end_s < _CLOSED_S
 
 
 class Segmenter:

@@ -7,14 +7,17 @@ from typing import Any, Iterator, NamedTuple, Optional
 
 from boundary.messages import Ready, Recognized, StartFailed, Working
 from boundary.settings import EngineSettings
+from engine.continuity import Continuity, Said
 from engine.listener import Listener
 from engine.live import LiveSchedule
 from engine.segmenter import Utterance
 from engine.turns import CORES, Board, Work
 from forkserver import heap, template
+from protocol.data import Detail, Word
 from recognizer import RecognizerError
 from recognizer.audio import Samples, to_samples
-from recognizer.recognizer import Cancelled, Recognition, Recognizer
+from recognizer.recognizer import Cancelled, Recognizer
+from recognizer.request import Recognition, Request
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +52,8 @@ class EngineWorker:
         self._answers = answers
         self._listener = Listener(settings, commands, answers)
         self._session: Optional[int] = None  # whose the following are
+        self._asked = self._listener.settings  # by it
+        self._continuity = Continuity(is_on=False)
         self._schedule = LiveSchedule()
         self._result: Optional[_Result] = None
         self._work = Work.NONE
@@ -81,9 +86,13 @@ class EngineWorker:
 
     def _follow_session(self) -> None:
         """Nothing of a session reaches the next."""
-        if self._listener.session == self._session:
+        asked = self._listener.settings
+        if self._listener.session == self._session and asked is self._asked:
             return
-        self._session = self._listener.session
+        self._session, self._asked = self._listener.session, asked
+        # What was translated is no text of the sound before.
+        goes_on = self._settings.model.context == "auto" and asked.task == "transcribe"
+        self._continuity = Continuity(is_on=goes_on)
         self._schedule = LiveSchedule()
         self._result = None
         self._want_turn(False)
@@ -96,6 +105,10 @@ class EngineWorker:
         """Send what was said; recognise it, unless that has been done."""
         assert self._session is not None
         self._want_turn(False)
+        if self._continuity.is_empty(utterance):
+            self._result = None
+            self._tell(utterance, Said(utterance.start_s, utterance.end_s, "", ()), 0.0, None)
+            return
         if self._result is None or self._result.utterance != utterance:
             self._recognize(utterance, self._urgency())
         if self._result is None:
@@ -104,10 +117,16 @@ class EngineWorker:
         self._result = None
         when = "begun before its end" if ahead else "begun at its end"
         _log.debug("%.1f-%.1f s, %s: %s", utterance.start_s, utterance.end_s, when, recognition)
+        said = self._continuity.say(utterance, _samples(utterance), recognition)
+        self._tell(utterance, said, busy_s, recognition)
+
+    def _tell(self, utterance: Utterance, said: Said, busy_s: float, recognition: Optional[Recognition]) -> None:
+        assert self._session is not None
+        detail = None
+        if recognition is not None and self._asked.detail:
+            detail = _detail(utterance, said, recognition)
         self._answers.put(
-            Recognized(
-                self._session, utterance.start_s, utterance.end_s, utterance.cause, recognition.text, busy_s, None
-            )
+            Recognized(self._session, said.start_s, said.end_s, utterance.cause, said.text, busy_s, detail)
         )
 
     def _urgency(self) -> Work:
@@ -129,8 +148,18 @@ class EngineWorker:
         self._result = None
         self._began_s = time.monotonic()
         with self._working(utterance, work):
-            recognition = self._recognizer.recognize(_samples(utterance), self._is_cancelled)
+            recognition = self._recognizer.recognize(_samples(utterance), self._request(utterance), self._is_cancelled)
             self._result = _Result(utterance, recognition, time.monotonic() - self._began_s, work is Work.AHEAD)
+
+    def _request(self, utterance: Utterance) -> Request:
+        asked = self._asked
+        return Request(
+            asked.language,
+            asked.task,
+            asked.prompt,
+            words=asked.detail or self._continuity.wants_words(utterance),
+            context=self._continuity.context(utterance),
+        )
 
     @contextlib.contextmanager
     def _working(self, utterance: Utterance, work: Work) -> Iterator[None]:
@@ -207,3 +236,15 @@ class EngineWorker:
 
 def _samples(utterance: Utterance) -> Samples:
     return to_samples(utterance.pcm, utterance.sample_rate)
+
+
+def _detail(utterance: Utterance, said: Said, recognition: Recognition) -> Detail:
+    words = tuple(Word(word.text, word.start_s, word.end_s, word.confidence) for word in said.words)
+    return Detail(
+        recognition.language,
+        utterance.cause,
+        recognition.avg_logprob,
+        recognition.no_speech_prob,
+        sum(word.confidence for word in words) / len(words) if words else 0.0,
+        words,
+    )

@@ -25,6 +25,7 @@ from recognizer.plausibility import (
     is_one_sound,
 )
 from recognizer.recognizer import Cancelled, Recognizer
+from recognizer.request import Request
 from recognizer.stability import (
     RULES,
     HeardWord,
@@ -87,11 +88,15 @@ class LiveText:
         self._parts = recognizer.parts
         self._rules = rules
         self._cancelled: Callable[[], bool] = lambda: False
-        self.begin("en")
+        self.begin(Request(language="en"))
 
-    def begin(self, language: str, task: str = "transcribe", prompt: str = "") -> None:
-        """Another utterance: in a language that Whisper knows or `auto`, to be transcribed or translated."""
-        self._language, self._task, self._prompt = language, task, prompt
+    def begin(self, request: Request) -> None:
+        """Another utterance; of what was said before, only sound whose words belong to this one is heard."""
+        self._request = request
+        self._held = torch.zeros(0)
+        if request.context is not None and request.context.held_s > 0:
+            n_held = min(int(request.context.held_s * SAMPLE_RATE), len(request.context.samples))
+            self._held = torch.from_numpy(request.context.samples[len(request.context.samples) - n_held :])
         self._looker: Optional[Looker] = None
         self._sound: Optional[GrowingSound] = None
         self._hears_speech = False
@@ -117,12 +122,12 @@ class LiveText:
             Cancelled: as soon as `cancelled()` is true; the next tick goes on where this one began.
         """
         self._cancelled = cancelled
-        sound_s = len(samples) / SAMPLE_RATE
-        heard = torch.from_numpy(samples)
+        heard = torch.cat((self._held, torch.from_numpy(samples)))
+        sound_s = len(heard) / SAMPLE_RATE
         self._hears_speech = self._hears_speech or self._parts.speech_detector.hears_speech(heard)
         if not self._hears_speech:
             return Partial("", "")
-        latest_s = sound_s if stable_until_s is None else min(sound_s, stable_until_s)
+        latest_s = sound_s if stable_until_s is None else stable_until_s + len(self._held) / SAMPLE_RATE
         look = self._look(heard, closely=self._is_stalled(sound_s, latest_s))
         if look is None:
             return Partial("", "")
@@ -172,13 +177,17 @@ class LiveText:
 
     def _listen_in(self, sound: GrowingSound, sound_s: float) -> Optional[Looker]:
         """Who looks in the language that is spoken, once that is known."""
-        model, decoder, language = self._parts.model, self._parts.decoder, self._language
+        model, decoder, language = self._parts.model, self._parts.decoder, self._request.language
         if language == AUTO_LANGUAGE:
             language, probability = spoken_language(model, decoder, sound)
             if probability < self._rules.sure_language and sound_s < self._rules.language_s:
                 return None
         options = DecodingOptions(
-            task=self._task, language=language, prompt=self._prompt or None, without_timestamps=True, fp16=False
+            task=self._request.task,
+            language=language,
+            prompt=self._request.prompt or None,
+            without_timestamps=True,
+            fp16=False,
         )
         self._looker = Looker(model, decoder, options, self._parts.beam_size, self._check)
         return self._looker
