@@ -137,19 +137,23 @@ class LiveText:
             self._follow(look, sound_s, latest_s)
         return self._partial()
 
-    def settle(self, text: str) -> Partial:
+    def settle(self, text: str, language: str = "") -> Partial:
         """The utterance so far has been recognised, in a pause, as this: it stays (ask `may_settle` before).
 
         Not its last punctuation: the sentence may go on. Nothing stays where it contradicts what does already.
+        `language` is a Whisper code, of the text.
         """
         rest = continuation(self._stable, text)
-        if rest is not None and self._looker is not None:
-            rest = without_end_marks(rest)
-            if rest and not self._stable:
-                rest = " " + rest
-            self._stable_tokens += self._looker.tokenizer.encode(rest)
-            self._stable = (self._stable + rest).lstrip()
-            self._rest, self._seen = [], []
+        language = language or self._request.language
+        if rest is None or (self._looker is None and language == AUTO_LANGUAGE):
+            return self._partial()
+        rest = without_end_marks(rest)
+        if rest and not self._stable:
+            rest = " " + rest
+        self._looker = self._looker or self._looker_in(language)
+        self._stable_tokens += self._looker.tokenizer.encode(rest)
+        self._stable = (self._stable + rest).lstrip()
+        self._rest, self._seen = [], []
         return self._partial()
 
     def _check(self) -> None:
@@ -165,23 +169,26 @@ class LiveText:
             self._sound.forget()
         with self._parts.sharing():
             self._sound.extend(heard, self._check)
-        looker = self._looker or self._listen_in(self._sound, len(heard) / SAMPLE_RATE)
-        if looker is None:
+        self._looker = self._looker or self._looker_once_known(self._sound, len(heard) / SAMPLE_RATE)
+        if self._looker is None:
             return None
         if closely:
-            look = looker.closely(self._sound, self._stable_tokens)
+            look = self._looker.closely(self._sound, self._stable_tokens)
             self._looked_closely_s = len(heard) / SAMPLE_RATE
             return look
         expected = [token.token for word in self._rest for token in word.tokens]
-        return looker.quickly(self._sound, self._stable_tokens, expected)
+        return self._looker.quickly(self._sound, self._stable_tokens, expected)
 
-    def _listen_in(self, sound: GrowingSound, sound_s: float) -> Optional[Looker]:
+    def _looker_once_known(self, sound: GrowingSound, sound_s: float) -> Optional[Looker]:
         """Who looks in the language that is spoken, once that is known."""
-        model, decoder, language = self._parts.model, self._parts.decoder, self._request.language
+        language = self._request.language
         if language == AUTO_LANGUAGE:
-            language, probability = spoken_language(model, decoder, sound)
+            language, probability = spoken_language(self._parts.model, self._parts.decoder, sound)
             if probability < self._rules.sure_language and sound_s < self._rules.language_s:
                 return None
+        return self._looker_in(language)
+
+    def _looker_in(self, language: str) -> Looker:
         options = DecodingOptions(
             task=self._request.task,
             language=language,
@@ -189,8 +196,7 @@ class LiveText:
             without_timestamps=True,
             fp16=False,
         )
-        self._looker = Looker(model, decoder, options, self._parts.beam_size, self._check)
-        return self._looker
+        return Looker(self._parts.model, self._parts.decoder, options, self._parts.beam_size, self._check)
 
     def _is_stalled(self, sound_s: float, latest_s: float) -> bool:
         """Whether the first word that is not stable has been doubtful for too long."""

@@ -136,7 +136,8 @@ WORDS = st.lists(
 def test_stable_text_only_grows_whatever_is_heard(
     looks: List[Tuple[List[Tuple[str, float, float]], bool, bool]],
 ) -> None:
-    text, seen = "", []
+    text = ""
+    seen: List[Seen] = []
     for number, (spellings, ended, closely) in enumerate(looks, 1):
         words = words_of([token(*spelling) for spelling in spellings], ended)
         times = times_seen(words, seen)
