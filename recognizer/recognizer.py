@@ -10,7 +10,7 @@ import functools
 import logging
 import math
 from dataclasses import dataclass, replace
-from typing import Callable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Callable, ContextManager, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from recognizer.alignment import alignment_heads
 from recognizer.audio import SAMPLE_RATE, Samples
 from recognizer.catalog import AUTO_LANGUAGE
 from recognizer.confidence import word_confidence
-from recognizer.decoder import FastDecoder, FastTask, whole_text
+from recognizer.decoder import FastDecoder, FastTask, text_tokens, whole_text
 from recognizer.encoder import FastEncoder
 from recognizer.plausibility import goes_on_well, is_loop, is_rest, is_said_twice, is_speech, looks_wrong, most_tokens
 from recognizer.precision import Precision, apply_precision, choose_precision
@@ -101,6 +101,20 @@ class RecognizerSettings:
     window: str = "auto"
 
 
+class Parts(NamedTuple):
+    """Of a recogniser, for who listens to an utterance that has not ended.
+
+    `model` is for its sizes; `sharing()` lets the encoder compute with all threads that are allowed.
+    """
+
+    model: whisper.Whisper
+    encoder: FastEncoder
+    decoder: FastDecoder
+    speech_detector: SpeechDetector
+    beam_size: int
+    sharing: Callable[[], ContextManager[None]]
+
+
 class Recognizer:
     """A Whisper model and how it is decoded; one utterance at a time.
 
@@ -129,6 +143,12 @@ class Recognizer:
         for layer in self._encoder.layers:
             layer.register_forward_pre_hook(self._check_cancelled)
         _log.info("%s on %s: %s", settings.size, self._device, precision)
+
+    @property
+    def parts(self) -> Parts:
+        """What it is made of."""
+        beam_size = self._settings.beam_size
+        return Parts(self._model, self._encoder, self._decoder, self._speech_detector, beam_size, self._sharing)
 
     def use_threads(self, threads: int) -> None:
         """From now on, also in the middle of an utterance, encode with so many processor threads."""
@@ -178,7 +198,7 @@ class Recognizer:
         sound = _Sound(np.concatenate((context.samples, samples)), len(context.samples) / SAMPLE_RATE)
         if len(sound.samples) > _CONTEXT_AND_OWN_S * SAMPLE_RATE:
             return None
-        prefix = self._tokens(context.text)
+        prefix = text_tokens(self._tokenizer, context.text)
         if not self._has_room(task, len(prefix)):
             return None
         window_samples = self._first_window(sound)
@@ -319,12 +339,8 @@ class Recognizer:
     def _prompt(self, task: _Task, prefix: Tuple[int, ...]) -> Optional[List[int]]:
         """The end of the prompt, as far as there is room for it beside the prefix and the text."""
         room = self._model.dims.n_text_ctx - len(prefix) - task.token_limit - _SPECIAL_TOKENS
-        tokens = self._tokens(task.request.prompt) if task.request.prompt else ()
+        tokens = text_tokens(self._tokenizer, task.request.prompt)
         return list(tokens[max(0, len(tokens) - room) :]) or None if room > 0 else None
-
-    def _tokens(self, text: str) -> Tuple[int, ...]:
-        """Of a text from outside: what it spells like a special token is none."""
-        return tuple(self._tokenizer.encoding.encode(" " + text.strip(), disallowed_special=()))
 
     def _spoken_language(self) -> str:
         """Of what the decoder listens to (`whisper.detect_language`)."""
