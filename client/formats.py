@@ -142,7 +142,7 @@ def cues(result: Result) -> Iterator[Cue]:
         start_s = piece[0].start_s if index else result.start_s
         end_s = piece[-1].end_s if index < len(pieces) - 1 else result.end_s
         end_s = max(start_s + _LEAST_S, min(end_s, start_s + _CUE_S))
-        yield Cue(start_s, end_s, wrapped([word.text for word in piece]))
+        yield Cue(start_s, end_s, balanced([word.text for word in piece]))
 
 
 def _fits(words: List[Word]) -> bool:
@@ -159,6 +159,15 @@ def wrapped(words: List[str]) -> List[str]:
         else:
             lines.append(word)
     return lines
+
+
+def balanced(words: List[str]) -> List[str]:
+    """The same; where it takes two lines, of the most equal length."""
+    lines = wrapped(words)
+    if len(lines) != 2:
+        return lines
+    splits = ([" ".join(words[:count]), " ".join(words[count:])] for count in range(1, len(words)))
+    return min(splits, key=lambda split: max(columns(line) for line in split))
 
 
 def _words(result: Result) -> Iterator[Word]:

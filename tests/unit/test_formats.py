@@ -149,6 +149,11 @@ def test_a_cue_has_two_lines_of_42_columns_at_most() -> None:
     ]
 
 
+def test_two_lines_are_about_as_long() -> None:
+    (cue,) = cues(result_of(spoken("Ever tried. Ever failed. No matter. Try again.")))
+    assert cue.lines == ["Ever tried. Ever failed.", "No matter. Try again."]
+
+
 def test_a_text_without_blanks_is_split_between_characters() -> None:
     text = "漢" * 50
     shown = list(cues(result_of([Word(text, 0.0, 5.0, 1.0)])))
