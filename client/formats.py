@@ -17,6 +17,7 @@ SUFFIXES = {"text": ".txt", "json": ".jsonl", "srt": ".srt", "vtt": ".vtt"}
 _LINE_COLUMNS = 42  # a wide character takes two
 _CUE_LINES = 2
 _CUE_S = 7.0
+_STEPS = 10  # from the shortest cues that could do to the longest
 _LEAST_S = 0.001  # a cue without a length is none
 _SRT = str.maketrans("<>", "‹›")  # players take < > for tags, and SubRip has no way to escape them
 _VTT = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
@@ -130,14 +131,10 @@ class Cue(NamedTuple):
 def cues(result: Result) -> Iterator[Cue]:
     """A result in pieces that can be read: two lines of 42 columns, seven seconds.
 
-    The first begins and the last ends with the result, unless that would show it for longer.
+    The first begins and the last ends with the result, unless that would show it for longer. They are as few as can
+    be, and then about as long.
     """
-    pieces: List[List[Word]] = []
-    for word in _words(result):
-        if pieces and _fits([*pieces[-1], word]):
-            pieces[-1].append(word)
-        else:
-            pieces.append([word])
+    pieces = _even_pieces(list(_words(result)), result.end_s - result.start_s)
     for index, piece in enumerate(pieces):
         start_s = piece[0].start_s if index else result.start_s
         end_s = piece[-1].end_s if index < len(pieces) - 1 else result.end_s
@@ -145,9 +142,30 @@ def cues(result: Result) -> Iterator[Cue]:
         yield Cue(start_s, end_s, balanced([word.text for word in piece]))
 
 
-def _fits(words: List[Word]) -> bool:
+def _even_pieces(words: List[Word], duration_s: float) -> List[List[Word]]:
+    fewest = _pieces(words, _CUE_S)
+    for step in range(_STEPS):
+        shortest_s = duration_s / max(1, len(fewest))
+        pieces = _pieces(words, shortest_s + (_CUE_S - shortest_s) * step / _STEPS)
+        if len(pieces) == len(fewest):
+            return pieces
+    return fewest
+
+
+def _pieces(words: List[Word], longest_s: float) -> List[List[Word]]:
+    """Each with as many words as go into it."""
+    pieces: List[List[Word]] = []
+    for word in words:
+        if pieces and _fits([*pieces[-1], word], longest_s):
+            pieces[-1].append(word)
+        else:
+            pieces.append([word])
+    return pieces
+
+
+def _fits(words: List[Word], longest_s: float) -> bool:
     lines = wrapped([word.text for word in words])
-    return len(lines) <= _CUE_LINES and words[-1].end_s - words[0].start_s <= _CUE_S
+    return len(lines) <= _CUE_LINES and words[-1].end_s - words[0].start_s <= longest_s
 
 
 def wrapped(words: List[str]) -> List[str]:
