@@ -46,11 +46,11 @@ class TextFormat(Format):
         self._heading = heading
 
     def begin(self) -> str:
-        """Its heading."""
+        """The heading."""
         return "" if self._heading is None else f"==> {printable(self._heading)} <==\n"
 
     def result(self, result: Result) -> str:
-        """As the class says."""
+        """One line."""
         return f"{result.start_s:.1f} {result.end_s:.1f} : {printable(result.text)}\n"
 
 
@@ -61,7 +61,7 @@ class JsonFormat(Format):
         self._name = name
 
     def result(self, result: Result) -> str:
-        """As the class says."""
+        """With its detail, where there is one."""
         detail = result.detail
         fields: Dict[str, Any] = {"start": result.start_s, "end": result.end_s, "text": result.text}
         if detail is not None:
@@ -79,7 +79,7 @@ class JsonFormat(Format):
         return self._line("result", fields)
 
     def partial(self, partial: Partial) -> str:
-        """As the class says."""
+        """With both of its parts."""
         times = {"start": partial.start_s, "end": partial.end_s}
         return self._line("partial", {**times, "stable": partial.stable, "unstable": partial.unstable})
 
@@ -96,11 +96,11 @@ class SubtitleFormat(Format):
         self._number = 0
 
     def begin(self) -> str:
-        """Its heading."""
+        """What a player knows WebVTT by."""
         return "WEBVTT\n\n" if self._is_vtt else ""
 
     def result(self, result: Result) -> str:
-        """As the class says."""
+        """Its cues."""
         return "".join(self._cue(cue) for cue in cues(result))
 
     def _cue(self, cue: "Cue") -> str:
