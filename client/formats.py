@@ -111,7 +111,7 @@ class SubtitleFormat(Format):
         return f"{number}{times}\n{lines}\n\n"
 
     def _time(self, seconds: float) -> str:
-        whole_s, milliseconds = divmod(round(seconds * 1000), 1000)
+        whole_s, milliseconds = divmod(round(max(0.0, seconds) * 1000), 1000)
         minutes, whole_s = divmod(whole_s, 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours:02}:{minutes:02}:{whole_s:02}{'.' if self._is_vtt else ','}{milliseconds:03}"

@@ -187,6 +187,10 @@ def test_whatever_times_and_words_come_cues_can_be_read_and_played(words: list[W
     assert len(re.findall(r"^\d\d:\d\d:\d\d\.\d{3} --> ", written, re.MULTILINE)) == len(shown)
 
 
+def test_times_that_cannot_be_are_shown_as_the_beginning() -> None:
+    assert SubtitleFormat("srt").result(Result(-5.0, 1.0, "a")).startswith("1\n00:00:00,000 --> 00:00:01,000\n")
+
+
 def test_nothing_said_is_no_cue() -> None:
     assert SubtitleFormat("srt").result(Result(0, 1, " ")) == ""
 
