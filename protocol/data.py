@@ -279,9 +279,6 @@ def _unique(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         raise DataError("a key comes twice")
-    for pair in pairs:
-        if any(isinstance(text, str) and _SURROGATE.search(text) for text in pair):
-            raise DataError("a text has half a surrogate pair, which is no character")
     return fields
 
 
@@ -304,6 +301,8 @@ def _get(fields: Dict[str, Any], key: str, kind: type) -> Any:
     value = fields.get(key)
     if not isinstance(value, kind):
         raise DataError(f"'{key}' is missing or of another type")
+    if isinstance(value, str) and _SURROGATE.search(value):
+        raise DataError(f"'{key}' has half a surrogate pair, which is no character")
     return value
 
 
