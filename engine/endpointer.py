@@ -18,6 +18,7 @@ class Segment(NamedTuple):
         start, end: first voiced frame, and one past the last voiced one.
         audio_start, audio_end: what the recogniser should hear: with pre-roll and the first of the closing silence.
         cause: why it has ended.
+        is_cut_off: it was ended in the middle of speech, because of its length; the next one is open already.
     """
 
     start: int
@@ -25,6 +26,7 @@ class Segment(NamedTuple):
     audio_start: int
     audio_end: int
     cause: Cause = Cause.SILENCE
+    is_cut_off: bool = False
 
 
 class Endpointer:
@@ -88,6 +90,7 @@ class Endpointer:
         elif voiced:
             if self._voiced_end == self._start:
                 self._start = frame
+                self._audio_start = self._preroll_start(frame)
             elif frame - self._voiced_end >= self._pause_frames:
                 self._pause = (self._voiced_end, frame)
             self._voiced_end = self.frames
@@ -137,7 +140,8 @@ class Endpointer:
         pauses = self.frames - self._voiced_end >= self._pause_frames
         segment = self._close(self._voiced_end, self.frames, Cause.LENGTH)
         self._cut_end = self.frames
-        if not pauses:
-            self._open(self.frames)
-            self._voiced_end = self.frames
-        return segment
+        if pauses:
+            return segment
+        self._open(self.frames)
+        self._voiced_end = self.frames
+        return segment._replace(is_cut_off=True)

@@ -12,7 +12,6 @@ from engine.intake import Intake
 from protocol.data import Cause, SpeechStarted
 
 _NEVER_FRAMES = sys.maxsize
-_CLOSED_S = 0.09  # of silence behind speech in which no word was cut
 
 
 @dataclass(frozen=True)
@@ -24,6 +23,7 @@ class Utterance:
         sample_rate: of `pcm`, 16-bit mono with what is before and behind the speech.
         audio_start_s: where `pcm` begins.
         cause: why it has ended, which makes no other utterance of it.
+        is_cut_off: it was ended in the middle of speech, because of its length; the next one is open already.
     """
 
     start_s: float
@@ -32,16 +32,12 @@ class Utterance:
     sample_rate: int
     pcm: bytes
     cause: Cause = field(compare=False)
+    is_cut_off: bool = field(compare=False, default=False)
 
     @property
     def audio_end_s(self) -> float:
         """Where `pcm` ends."""
         return self.audio_start_s + len(self.pcm) / 2 / self.sample_rate
-
-    @property
-    def is_cut_off(self) -> bool:
-        """Whether it was ended in the middle of speech, because of its length."""
-        return self.cause is Cause.LENGTH and self.audio_end_s - self.end_s < _CLOSED_S
 
 
 class Segmenter:
@@ -148,6 +144,7 @@ class Segmenter:
             self._intake.sample_rate,
             bytes(self._pcm[audio_start * size : audio_end * size]),
             segment.cause,
+            segment.is_cut_off,
         )
 
     def _seconds(self, frames: int) -> float:

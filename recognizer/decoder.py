@@ -262,3 +262,9 @@ class FastTask(DecodingTask):  # type: ignore[misc]
 def whole_text(tokenizer: Tokenizer, tokens: List[int]) -> str:
     """The text of `tokens` without the characters of which parts are missing, and without blanks around it."""
     return TORN.sub("", tokenizer.decode(tokens)).strip()
+
+
+def text_tokens(tokenizer: Tokenizer, text: str) -> Tuple[int, ...]:
+    """The tokens of a text from outside: what it spells like a special token is none."""
+    text = text.strip()
+    return tuple(tokenizer.encoding.encode(" " + text, disallowed_special=())) if text else ()

@@ -11,10 +11,12 @@ from typing import Callable, List, NamedTuple, Optional
 import torch
 from torch import Tensor
 from whisper.decoding import DecodingOptions
+from whisper.tokenizer import get_tokenizer
 from whisper.utils import compression_ratio
 
 from recognizer.audio import SAMPLE_RATE, Samples
 from recognizer.catalog import AUTO_LANGUAGE
+from recognizer.decoder import text_tokens
 from recognizer.hearing import GrowingSound
 from recognizer.look import Looker, spoken_language
 from recognizer.plausibility import (
@@ -87,6 +89,9 @@ class LiveText:
     def __init__(self, recognizer: Recognizer, rules: LiveRules = LiveRules()) -> None:
         self._parts = recognizer.parts
         self._rules = rules
+        self._tokenizer = get_tokenizer(
+            self._parts.model.is_multilingual, num_languages=self._parts.model.num_languages
+        )
         self._cancelled: Callable[[], bool] = lambda: False
         self.begin(Request(language="en"))
 
@@ -151,7 +156,7 @@ class LiveText:
         if rest and not self._stable:
             rest = " " + rest
         self._looker = self._looker or self._looker_in(language)
-        self._stable_tokens += self._looker.tokenizer.encode(rest)
+        self._stable_tokens += text_tokens(self._tokenizer, rest)
         self._stable = (self._stable + rest).lstrip()
         self._rest, self._seen = [], []
         return self._partial()
@@ -192,7 +197,7 @@ class LiveText:
         options = DecodingOptions(
             task=self._request.task,
             language=language,
-            prompt=self._request.prompt or None,
+            prompt=list(text_tokens(self._tokenizer, self._request.prompt)) or None,
             without_timestamps=True,
             fp16=False,
         )

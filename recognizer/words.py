@@ -9,16 +9,19 @@ import re
 from dataclasses import dataclass
 from typing import Iterator, List, NamedTuple, Sequence, Tuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 from whisper.audio import TOKENS_PER_SECOND
-from whisper.timing import dtw, median_filter
+from whisper.timing import median_filter
 from whisper.tokenizer import Tokenizer
 
 from recognizer.decoder import TORN, FastDecoder
 from recognizer.request import TimedWord
 
+_FROM_ABOVE, _FROM_LEFT = 1, 2
 _MEDIAN_FILTER_POSITIONS = 7  # of the encoder; as whisper.timing
 
 
@@ -61,11 +64,36 @@ def _starts_s(scores: Tensor, n_before: int, duration_s: float) -> List[float]:
     weights = scores[:, :, :n_positions].softmax(dim=-1)
     deviation, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
     smooth = median_filter((weights - mean) / deviation, _MEDIAN_FILTER_POSITIONS).mean(dim=0)
-    token_path, position_path = dtw(-smooth[n_before:-1])
-    starts = [0.0] * (len(smooth) - n_before - 1)
-    for token, position in zip(reversed(token_path.tolist()), reversed(position_path.tolist())):
-        starts[int(token)] = min(position / TOKENS_PER_SECOND, duration_s)
-    return starts
+    first_positions = warp(-smooth[n_before:-1].cpu().numpy())
+    return [min(position / TOKENS_PER_SECOND, duration_s) for position in first_positions]
+
+
+def warp(cost: npt.NDArray[np.float32]) -> List[int]:
+    """Dynamic time warping, which in openai-whisper compiles itself for seconds: the first column of each row.
+
+    The path through `cost` (n_rows, n_columns) from corner to corner that costs least. Cells with the same sum of row
+    and column follow from the two such diagonals before, all at once.
+    """
+    n_rows, n_columns = cost.shape
+    row, column = np.indices(cost.shape)
+    slanted = np.full((n_rows + n_columns - 1, n_rows), np.inf, np.float32)
+    slanted[row + column, row] = cost
+    steps = np.zeros(slanted.shape, np.int8)
+    before_last = np.full(n_rows + 1, np.inf, np.float32)  # one cell more in front: there is no row above the first
+    last = before_last.copy()
+    before_last[0] = 0.0
+    for diagonal, costs in enumerate(slanted):
+        ways = np.stack((before_last[:-1], last[:-1], last[1:]))  # from above left, from above, from the left
+        steps[diagonal] = ways.argmin(axis=0)
+        before_last, last = last, np.concatenate(([np.inf], costs + ways.min(axis=0))).astype(np.float32)
+    firsts = [0] * n_rows
+    row_index, column_index = n_rows - 1, n_columns - 1
+    while row_index >= 0 and column_index >= 0:
+        firsts[row_index] = column_index
+        step = steps[row_index + column_index, row_index]
+        row_index -= step != _FROM_LEFT
+        column_index -= step != _FROM_ABOVE
+    return firsts
 
 
 def spell(tokenizer: Tokenizer, tokens: Sequence[int]) -> List[Spelt]:

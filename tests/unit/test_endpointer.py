@@ -93,7 +93,7 @@ def test_the_preroll_ends_where_the_segment_before_ended() -> None:
 
 def test_a_segment_as_long_as_allowed_is_cut_at_once(endpointer: Endpointer) -> None:
     assert feed(endpointer, frames(0, MAX_FRAMES - 1)) == []
-    assert feed(endpointer, frames(0, 1)) == [Segment(0, MAX_FRAMES, 0, MAX_FRAMES, Cause.LENGTH)]
+    assert feed(endpointer, frames(0, 1)) == [Segment(0, MAX_FRAMES, 0, MAX_FRAMES, Cause.LENGTH, True)]
 
 
 @pytest.mark.parametrize(("frame_ms", "max_frames"), [(10, 1000), (20, 500), (30, 333)])
@@ -105,7 +105,7 @@ def test_the_longest_segment_is_10_seconds_for_every_frame_duration(frame_ms: in
 
 def test_what_follows_a_forced_cut_belongs_to_the_next_segment(endpointer: Endpointer) -> None:
     first, second = segments(frames(5, MAX_FRAMES + 50), endpointer)
-    assert first == Segment(5, 5 + MAX_FRAMES, 0, 5 + MAX_FRAMES, Cause.LENGTH)
+    assert first == Segment(5, 5 + MAX_FRAMES, 0, 5 + MAX_FRAMES, Cause.LENGTH, True)
     assert second == Segment(first.end, first.end + 50, first.end, first.end + 50, Cause.FINISH)
 
 
@@ -123,11 +123,11 @@ def test_the_silence_count_goes_on_through_a_forced_cut(endpointer: Endpointer) 
 
 
 def test_a_gap_inside_a_word_is_no_pause_to_cut_at(endpointer: Endpointer) -> None:
-    assert feed(endpointer, frames(0, 300, 2, 31)) == [Segment(0, 333, 0, 333, Cause.LENGTH)]
+    assert feed(endpointer, frames(0, 300, 2, 31)) == [Segment(0, 333, 0, 333, Cause.LENGTH, True)]
 
 
 def test_a_pause_long_ago_is_no_place_to_cut_at(endpointer: Endpointer) -> None:
-    assert feed(endpointer, frames(0, 200, 5, 128)) == [Segment(0, 333, 0, 333, Cause.LENGTH)]
+    assert feed(endpointer, frames(0, 200, 5, 128)) == [Segment(0, 333, 0, 333, Cause.LENGTH, True)]
 
 
 def test_a_forced_cut_in_a_pause_is_made_there(endpointer: Endpointer) -> None:
