@@ -26,7 +26,7 @@ import time
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import logger
-from boundary.messages import Answer, Command, Logged, Recognized
+from boundary.messages import Answer, Command, Content, Logged, Recognized
 from boundary.settings import EngineSettings
 from engine.main import engine_main
 from engine.turns import Board, Work
@@ -248,9 +248,9 @@ class EnginePool:
             self._changed.notify_all()
             return session
 
-    def hand_on(self, session: int, pcm: bytes) -> None:
-        """Give the session's engine audio: at most CHUNK_BYTES, WINDOW_BYTES with what it has not consumed yet."""
-        self._relay(lambda now_s: self._supervision.hand_on(session, pcm, now_s))
+    def hand_on(self, session: int, content: Content) -> None:
+        """Give the session's engine what it has room for: WINDOW_BYTES with all that it has not consumed yet."""
+        self._relay(lambda now_s: self._supervision.hand_on(session, content, now_s))
 
     def finish(self, session: int) -> None:
         """No more audio: the session is told of what is left, then `Closed`."""

@@ -1,7 +1,8 @@
 """What both ends of the wire share: packets, their parser, and both sides of a session's protocol as pure state.
 
 Bytes go in, events come out; the client's side also makes the bytes to send. Nothing here knows a socket, a thread,
-a process or a clock, and nothing but the standard library is imported. `docs/protocol.md` describes the same for people
+a process or a clock, and nothing but the standard library is used. `protocol/data.py` has what the packets with
+structure say. `docs/protocol.md` describes the same for people
 who write clients in other languages.
 
 Errors:
@@ -12,13 +13,32 @@ Errors:
 import enum
 import re
 from dataclasses import dataclass
-from typing import Callable, Dict, FrozenSet, List, NamedTuple, Optional, Tuple, Type, Union
+from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Tuple, Type, TypeVar, Union
+
+from protocol.data import (
+    DataError,
+    Detail,
+    DetailedResult,
+    Partial,
+    SessionOptions,
+    UtteranceEvent,
+    encode_event,
+    encode_options,
+    encode_partial,
+    encode_result,
+    parse_detailed_result,
+    parse_event,
+    parse_options,
+    parse_partial,
+)
 
 MAGIC = b"WHISPER_STREAMING_V1.0"
 HEADER_BYTES = 2
 LENGTH_DIGITS = 4
 PREFIX_BYTES = HEADER_BYTES + LENGTH_DIGITS
 MAX_DATA_BYTES = 0xFFFF
+
+_Said = TypeVar("_Said")
 
 _LENGTH_PATTERN = re.compile(rb"[0-9A-Fa-f]{0,4}")  # int(…, 16) alone would also take "-001" or "1_00"
 _RESULT_PATTERN = re.compile(rb"([0-9]+\.[0-9]+) ([0-9]+\.[0-9]+) : (.*)", re.DOTALL)
@@ -38,20 +58,34 @@ class Header(bytes, enum.Enum):
     """The two bytes that open a packet."""
 
     USER = b"%u"
+    OPTIONS = b"%o"
     BEGIN = b"%b"
     AUDIO = b"%s"
+    END_UTTERANCE = b"%e"
     FINISH = b"%f"
     CLIENT_STATUS = b"%c"
 
     WELCOME = b"%L"
+    PARTIAL = b"%P"
     RESULT = b"%R"
+    EVENT = b"%V"
     ERROR = b"%E"
     END = b"%F"
     ENGINE_STATUS = b"%C"
 
 
-CLIENT_HEADERS = frozenset({Header.USER, Header.BEGIN, Header.AUDIO, Header.FINISH, Header.CLIENT_STATUS})
-SERVER_HEADERS = frozenset(Header) - CLIENT_HEADERS
+SERVER_HEADERS = frozenset(
+    {
+        Header.WELCOME,
+        Header.PARTIAL,
+        Header.RESULT,
+        Header.EVENT,
+        Header.ERROR,
+        Header.END,
+        Header.ENGINE_STATUS,
+    }
+)
+CLIENT_HEADERS = frozenset(Header) - SERVER_HEADERS
 
 
 class ErrorCode(str, enum.Enum):
@@ -180,6 +214,21 @@ def result_packet(start_s: float, end_s: float, text: str) -> bytes:
     return encode_text(Header.RESULT, f"{start_s:.1f} {end_s:.1f} : {text}")
 
 
+def detailed_result_packet(result: DetailedResult) -> bytes:
+    """The same with all that is known of it."""
+    return encode_packet(Header.RESULT, encode_result(result))
+
+
+def partial_packet(partial: Partial, detailed: bool) -> bytes:
+    """An open utterance so far; as JSON where `detailed`."""
+    return encode_packet(Header.PARTIAL, encode_partial(partial, detailed))
+
+
+def event_packet(event: UtteranceEvent) -> bytes:
+    """What has happened to an utterance."""
+    return encode_packet(Header.EVENT, encode_event(event))
+
+
 def error_packet(code: ErrorCode, detail: str = "") -> bytes:
     """Why the session ends early."""
     return encode_text(Header.ERROR, f"{code.value}: {detail}" if detail else code.value)
@@ -211,6 +260,13 @@ class StatusRequested:
 
 
 @dataclass(frozen=True)
+class OptionsReceived:
+    """What the client asks for, as it was sent: keys and values of JSON."""
+
+    fields: Dict[str, Any]
+
+
+@dataclass(frozen=True)
 class AudioReceived:
     """Audio of one or more packets that followed each other."""
 
@@ -218,11 +274,16 @@ class AudioReceived:
 
 
 @dataclass(frozen=True)
+class UtteranceEnded:
+    """The client says that the utterance ends here."""
+
+
+@dataclass(frozen=True)
 class AudioFinished:
     """The client has sent all its audio and waits for the last results."""
 
 
-Event = Union[EngineRequested, StatusRequested, AudioReceived, AudioFinished]
+Event = Union[EngineRequested, OptionsReceived, StatusRequested, AudioReceived, UtteranceEnded, AudioFinished]
 
 
 class State(enum.Enum):
@@ -231,8 +292,9 @@ class State(enum.Enum):
     MAGIC = "the opening bytes"
     HELLO = "'%u' or '%c'"
     ASKED = "an engine"
-    READY = "'%b'"
-    STREAMING = "'%s' or '%f'"
+    READY = "'%o' or '%b'"
+    CONFIGURED = "'%b'"
+    STREAMING = "'%s', '%e' or '%f'"
     FINISHING = "nothing, while the last results are computed"
     OVER = "nothing"
 
@@ -241,14 +303,19 @@ class State(enum.Enum):
 _TRANSITIONS: Dict[Tuple[State, Header], State] = {
     (State.HELLO, Header.USER): State.ASKED,
     (State.HELLO, Header.CLIENT_STATUS): State.OVER,
+    (State.READY, Header.OPTIONS): State.CONFIGURED,
     (State.READY, Header.BEGIN): State.STREAMING,
     (State.READY, Header.CLIENT_STATUS): State.READY,
+    (State.CONFIGURED, Header.BEGIN): State.STREAMING,
+    (State.CONFIGURED, Header.CLIENT_STATUS): State.CONFIGURED,
     (State.STREAMING, Header.AUDIO): State.STREAMING,
+    (State.STREAMING, Header.END_UTTERANCE): State.STREAMING,
     (State.STREAMING, Header.FINISH): State.FINISHING,
     (State.STREAMING, Header.CLIENT_STATUS): State.STREAMING,
     (State.FINISHING, Header.CLIENT_STATUS): State.FINISHING,
 }
-_WITHOUT_DATA = frozenset({Header.BEGIN, Header.FINISH, Header.CLIENT_STATUS, Header.END})
+_WITHOUT_DATA = frozenset({Header.BEGIN, Header.END_UTTERANCE, Header.FINISH, Header.CLIENT_STATUS, Header.END})
+_PLAIN_EVENTS: Dict[Header, Event] = {Header.END_UTTERANCE: UtteranceEnded(), Header.FINISH: AudioFinished()}
 
 
 class ServerProtocol:
@@ -339,12 +406,21 @@ class ServerProtocol:
             return StatusRequested(closing=next_state is State.OVER)
         if header is Header.AUDIO:
             return AudioReceived(data)
-        return AudioFinished() if header is Header.FINISH else None
+        if header is Header.OPTIONS:
+            return OptionsReceived(_understood(header, parse_options, data))
+        return _PLAIN_EVENTS.get(header)
 
 
 def _check_data(packet: Packet) -> None:
     if packet.data and packet.header in _WITHOUT_DATA:
         raise ProtocolError(f"{_show(packet.header.value)} carries no data, got {len(packet.data)} bytes")
+
+
+def _understood(header: Header, parse: Callable[[bytes], _Said], data: bytes) -> _Said:
+    try:
+        return parse(data)
+    except DataError as error:
+        raise ProtocolError(f"{_show(header.value)}: {error}") from error
 
 
 def _flush(audio: List[bytes], events: List[Event]) -> None:
@@ -364,11 +440,12 @@ class Welcome:
 
 
 class Result(NamedTuple):
-    """A recognised segment; seconds from the first byte of audio."""
+    """A recognised segment; seconds from the first byte of audio. `detail` where the client has asked for it."""
 
     start_s: float
     end_s: float
     text: str
+    detail: Optional[Detail] = None
 
 
 @dataclass(frozen=True)
@@ -392,11 +469,13 @@ class SessionEnded:
     """Nothing follows."""
 
 
-ClientEvent = Union[Welcome, Result, EngineStatus, ErrorReceived, SessionEnded]
+ClientEvent = Union[Welcome, Partial, Result, UtteranceEvent, EngineStatus, ErrorReceived, SessionEnded]
 
 
 def parse_result(data: bytes) -> Result:
-    """The inverse of `result_packet` for its data; raises ProtocolError."""
+    """The inverse of `result_packet` and `detailed_result_packet` for their data; raises ProtocolError."""
+    if data.startswith(b"{"):
+        return Result(*_understood(Header.RESULT, parse_detailed_result, data))
     match = _RESULT_PATTERN.fullmatch(data)
     if match is None:
         raise ProtocolError(f"a result is 'START END : TEXT', not {_show(data)}")
@@ -440,26 +519,36 @@ _CLIENT_TRANSITIONS: Dict[Tuple[ClientState, Header], ClientState] = {
     # what the client sends
     (ClientState.OPENING, Header.USER): ClientState.ASKED,
     (ClientState.OPENING, Header.CLIENT_STATUS): ClientState.INQUIRING,
+    (ClientState.ASKED, Header.OPTIONS): ClientState.ASKED,
     (ClientState.ASKED, Header.BEGIN): ClientState.ASKED_STREAMING,
     (ClientState.ASKED_STREAMING, Header.AUDIO): ClientState.ASKED_STREAMING,
+    (ClientState.ASKED_STREAMING, Header.END_UTTERANCE): ClientState.ASKED_STREAMING,
     (ClientState.ASKED_STREAMING, Header.FINISH): ClientState.ASKED_FINISHING,
+    (ClientState.READY, Header.OPTIONS): ClientState.READY,
     (ClientState.READY, Header.BEGIN): ClientState.STREAMING,
     (ClientState.STREAMING, Header.AUDIO): ClientState.STREAMING,
+    (ClientState.STREAMING, Header.END_UTTERANCE): ClientState.STREAMING,
     (ClientState.STREAMING, Header.FINISH): ClientState.FINISHING,
     **{(state, Header.CLIENT_STATUS): state for state in (*_UNANSWERED, *_SERVED)},
     # what the server sends
     **{(state, Header.WELCOME): served for state, served in zip(_UNANSWERED, _SERVED)},
     **{(state, Header.ENGINE_STATUS): state for state in (ClientState.INQUIRING, *_SERVED)},
-    (ClientState.STREAMING, Header.RESULT): ClientState.STREAMING,
-    (ClientState.FINISHING, Header.RESULT): ClientState.FINISHING,
+    **{
+        (state, header): state
+        for state in (ClientState.STREAMING, ClientState.FINISHING)
+        for header in (Header.PARTIAL, Header.RESULT, Header.EVENT)
+    },
     **{(state, Header.ERROR): ClientState.FAILED for state in (*_BEFORE, *_UNANSWERED, *_SERVED)},
     (ClientState.INQUIRING, Header.END): ClientState.OVER,
     (ClientState.FINISHING, Header.END): ClientState.OVER,
     (ClientState.FAILED, Header.END): ClientState.OVER,
 }
-_MEANINGS: Dict[Header, Callable[[bytes], ClientEvent]] = {
+# None: an event of a newer server.
+_MEANINGS: Dict[Header, Callable[[bytes], Optional[ClientEvent]]] = {
     Header.WELCOME: lambda data: Welcome(decode_text(data)),
+    Header.PARTIAL: lambda data: _understood(Header.PARTIAL, parse_partial, data),
     Header.RESULT: parse_result,
+    Header.EVENT: lambda data: _understood(Header.EVENT, parse_event, data),
     Header.ENGINE_STATUS: parse_status,
     Header.ERROR: parse_error,
     Header.END: lambda _: SessionEnded(),
@@ -477,6 +566,7 @@ class ClientProtocol:
     def __init__(self) -> None:
         self.state = ClientState.OPENING
         self._parser = PacketParser(SERVER_HEADERS)
+        self._has_chosen = False
         self._error: Optional[ProtocolError] = None
 
     @property
@@ -492,6 +582,15 @@ class ClientProtocol:
         """Ask what the engines do: as all that is wanted, in place of `ask_engine`, or at any time after it."""
         return self._say(Header.CLIENT_STATUS)
 
+    def choose(self, options: SessionOptions) -> bytes:
+        """Say what is asked for, once and before `begin`; nothing where that is nothing."""
+        if options.are_default:
+            return b""
+        if self._has_chosen:
+            raise RuntimeError("options are told once in a session")
+        self._has_chosen = True
+        return self._say(Header.OPTIONS, encode_options(options))
+
     def begin(self) -> bytes:
         """Audio will follow."""
         return self._say(Header.BEGIN)
@@ -501,6 +600,10 @@ class ClientProtocol:
         self._advance(Header.AUDIO, RuntimeError)
         pieces = (pcm[start : start + MAX_DATA_BYTES] for start in range(0, len(pcm), MAX_DATA_BYTES))
         return b"".join(encode_packet(Header.AUDIO, piece) for piece in pieces)
+
+    def end_utterance(self) -> bytes:
+        """The utterance that was spoken in the audio so far ends here."""
+        return self._say(Header.END_UTTERANCE)
 
     def finish(self) -> bytes:
         """All audio is sent; the last results are waited for."""
@@ -521,14 +624,16 @@ class ClientProtocol:
                 packet = self._parser.next_packet()
                 if packet is None:
                     break
-                events.append(self._accept(packet))
+                event = self._accept(packet)
+                if event is not None:
+                    events.append(event)
         except ProtocolError as error:
             self._error = error
         if self._error is not None and not events:
             raise self._error
         return events
 
-    def _accept(self, packet: Packet) -> ClientEvent:
+    def _accept(self, packet: Packet) -> Optional[ClientEvent]:
         _check_data(packet)
         event = _MEANINGS[packet.header](packet.data)
         self._advance(packet.header, ProtocolError)

@@ -6,15 +6,17 @@ from typing import List, Sequence
 
 import jiwer
 
-from boundary.settings import EngineSettings
-from engine.segmenter import Segmenter
+from boundary.settings import EngineSettings, default_session
+from engine.segmenter import Segmenter, Utterance
 from recognizer.audio import SAMPLE_RATE, Samples, to_samples
 
 
 def segments(pcm: bytes) -> List[Samples]:
     """What the server would cut 16-bit mono PCM at 16 kHz into."""
-    segmenter = Segmenter(EngineSettings())
-    return [to_samples(utterance.pcm, SAMPLE_RATE) for utterance in (*segmenter.feed(pcm), *segmenter.finish())]
+    settings = EngineSettings()
+    segmenter = Segmenter(settings, default_session(settings))
+    happened = (*segmenter.feed(pcm), *segmenter.finish())
+    return [to_samples(one.pcm, SAMPLE_RATE) for one in happened if isinstance(one, Utterance)]
 
 
 def normal(text: str, language: str) -> str:

@@ -1,7 +1,10 @@
 """What crosses the boundary between the server and an engine process."""
 
 import logging
-from typing import NamedTuple, Union
+from typing import NamedTuple, Optional, Union
+
+from boundary.settings import SessionSettings
+from protocol.data import Cause, Detail, Partial, SpeechStarted, SpeechStopped
 
 
 class Open(NamedTuple):
@@ -10,11 +13,19 @@ class Open(NamedTuple):
     session: int
 
 
-class Audio(NamedTuple):
-    """Command: more of the session's audio."""
+class EndOfUtterance(NamedTuple):
+    """What is open ends here."""
+
+
+# Audio as the client encodes it, or how it is heard (before the first of it), or where an utterance ends.
+Content = Union[bytes, SessionSettings, EndOfUtterance]
+
+
+class Input(NamedTuple):
+    """Command: more of what the session's client sends."""
 
     session: int
-    pcm: bytes
+    content: Content
 
 
 class Finish(NamedTuple):
@@ -46,10 +57,10 @@ class Opened(NamedTuple):
 
 
 class Consumed(NamedTuple):
-    """Answer to Audio: the engine has dealt with `cost` bytes (see `cost_bytes`), and is or is not in an utterance."""
+    """Answer to Input: the engine has dealt with it (`cost_bytes` of it), and is or is not in an utterance."""
 
     session: int
-    cost: int
+    cost_bytes: int
     in_utterance: bool
 
 
@@ -57,14 +68,34 @@ class Working(NamedTuple):
     """A recognition takes its time, and goes on."""
 
 
+class Happened(NamedTuple):
+    """Something has happened to an utterance of a session that wants to know."""
+
+    session: int
+    event: Union[SpeechStarted, SpeechStopped]
+
+
+class Heard(NamedTuple):
+    """The open utterance so far, of a session that wants to know."""
+
+    session: int
+    partial: Partial
+
+
 class Recognized(NamedTuple):
-    """A segment of the session; `text` is empty when nothing was said, `busy_s` what the recogniser took."""
+    """An utterance of the session.
+
+    `text` is empty when nothing was said, `busy_s` what the recogniser took, `detail` there where the session wants it.
+    Where nothing was open when the client ended an utterance, it begins and ends at that time.
+    """
 
     session: int
     start_s: float
     end_s: float
+    cause: Cause
     text: str
     busy_s: float
+    detail: Optional[Detail]
 
 
 class Closed(NamedTuple):
@@ -79,8 +110,8 @@ class Logged(NamedTuple):
     record: logging.LogRecord
 
 
-Command = Union[Open, Audio, Finish, Abort]
-Answer = Union[Ready, StartFailed, Opened, Consumed, Working, Recognized, Closed, Logged]
+Command = Union[Open, Input, Finish, Abort]
+Answer = Union[Ready, StartFailed, Opened, Consumed, Working, Happened, Heard, Recognized, Closed, Logged]
 
 # What an engine may have waiting. It fits into a pipe, so that handing over a command does not block even when the
 # engine is frozen. A pipe has 16 pages on Linux (pipe(7)), and a write may need whole ones; two are left for
@@ -89,8 +120,14 @@ _PAGE_BYTES = 4096
 WINDOW_BYTES = 14 * _PAGE_BYTES
 CHUNK_BYTES = 15 * 1024  # with its overhead, four pages in one write
 _COMMAND_OVERHEAD_BYTES = 128
+_SETTINGS_BYTES = 256  # without the prompt
 
 
-def cost_bytes(n_bytes: int) -> int:
-    """What an Audio command of so much PCM takes of the window: whole pages."""
-    return -(-(n_bytes + _COMMAND_OVERHEAD_BYTES) // _PAGE_BYTES) * _PAGE_BYTES
+def cost_bytes(content: Content) -> int:
+    """What an Input of it takes of the window: whole pages."""
+    n_bytes = _COMMAND_OVERHEAD_BYTES
+    if isinstance(content, bytes):
+        n_bytes += len(content)
+    elif isinstance(content, SessionSettings):
+        n_bytes += _SETTINGS_BYTES + len(content.prompt.encode())
+    return -(-n_bytes // _PAGE_BYTES) * _PAGE_BYTES

@@ -139,11 +139,16 @@ def _fault_line(fault: Any) -> str:
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         how = ", each as key: value with a blank behind the colon" if isinstance(value, str) else ""
         return f"{where}: got {got}; expected a section with keys{how}"
+    return f"{where}: {value_fault(fault)}{_about_quotes(kind, value) if kind in _TYPES else ''}"
+
+
+def value_fault(fault: Any) -> str:
+    """One of pydantic's errors about a value: what is there; what is expected."""
+    kind, got = fault["type"], _shown(fault["input"])
     if kind in _TYPES:
-        return f"{where}: got {got}; expected {_TYPES[kind]}{_about_quotes(kind, value)}"
+        return f"got {got}; expected {_TYPES[kind]}"
     message = str(fault["ctx"]["error"]) if kind == "value_error" else str(fault["msg"])
-    expected = message.replace("Input should be", "expected")
-    return f"{where}: got {got}; {expected}"
+    return f"got {got}; {message.replace('Input should be', 'expected')}"
 
 
 def _about_quotes(kind: str, value: object) -> str:

@@ -34,6 +34,24 @@ def _one_of(*allowed: int) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def check_language(language: str, size: str) -> str:
+    """`language` of a model of that size; raises ValueError."""
+    if language != AUTO_LANGUAGE and language not in LANGUAGE_CODES:
+        raise ValueError("expected a language code of Whisper, such as ko or en, or auto")
+    if size.endswith(".en") and language not in ("en", AUTO_LANGUAGE):
+        raise ValueError(f"expected en, the only language of the model {size}")
+    return language
+
+
+def check_prompt(prompt: str) -> str:
+    """A prompt of a length that can be; raises ValueError."""
+    if len(prompt) > _LONGEST_PROMPT:
+        raise ValueError(f"expected at most {_LONGEST_PROMPT} characters, got {len(prompt)}")
+    if any("\ud800" <= character <= "\udfff" for character in prompt):
+        raise ValueError("expected text; half of a surrogate pair is none")
+    return prompt
+
+
 class AudioConfig(Section):
     """What clients send, and the frames that VAD sees."""
 
@@ -76,12 +94,12 @@ class ModelConfig(Section):
     prompt: str = ""  # names and jargon that are likely to be said; Whisper reads the last 223 tokens
     task: Literal["transcribe", "translate"] = "transcribe"
 
+    context: Literal["auto", "off"] = "auto"  # what was said just before helps, where speech goes on
+
     @field_validator("prompt")
     @classmethod
     def _is_short(cls, prompt: str) -> str:
-        if len(prompt) > _LONGEST_PROMPT:
-            raise ValueError(f"expected at most {_LONGEST_PROMPT} characters, got {len(prompt)}")
-        return prompt
+        return check_prompt(prompt)
 
     @field_validator("size")
     @classmethod
@@ -100,11 +118,7 @@ class ModelConfig(Section):
     @field_validator("language")
     @classmethod
     def _is_spoken(cls, language: str, info: ValidationInfo) -> str:
-        if language != AUTO_LANGUAGE and language not in LANGUAGE_CODES:
-            raise ValueError("expected a language code of Whisper, such as ko or en, or auto")
-        if str(info.data.get("size", "")).endswith(".en") and language not in ("en", AUTO_LANGUAGE):
-            raise ValueError(f"expected en, the only language of the model {info.data['size']}")
-        return language
+        return check_language(language, str(info.data.get("size", "")))
 
 
 class VadConfig(Section):

@@ -1,14 +1,29 @@
 """What the server says to an engine → the utterances that it has to recognise, in order."""
 
+import contextlib
 import os
 import queue
 import threading
 import time
-from typing import Any, Iterator, Optional
+from typing import Any, Iterator, Optional, Union
 
-from boundary.messages import Abort, Audio, Closed, Command, Consumed, Finish, Open, Opened, cost_bytes
-from boundary.settings import EngineSettings
+from boundary.messages import (
+    Abort,
+    Closed,
+    Command,
+    Consumed,
+    Content,
+    EndOfUtterance,
+    Finish,
+    Happened,
+    Input,
+    Open,
+    Opened,
+    cost_bytes,
+)
+from boundary.settings import EngineSettings, SessionSettings, default_session
 from engine.segmenter import Segmenter, Utterance
+from protocol.data import SpeechStarted, SpeechStopped
 
 _AHEAD_OF_TIME_S = 2.0
 
@@ -29,12 +44,16 @@ class Listener:
         self._commands = commands
         self._answers = answers
         self._pending: queue.SimpleQueue[Command] = queue.SimpleQueue()
-        self._ended: Iterator[Utterance] = iter(())  # of the command that is being dealt with
+        self._next: Optional[Command] = None  # taken from the pending ones, and not yet dealt with
+        self._current: Optional[Command] = None  # is being dealt with
+        self._ended: Iterator[Utterance] = iter(())  # what it has ended and was not taken yet
+        self._waiting: Optional[Utterance] = None  # has ended while another was recognised
         self._aborted: Optional[int] = None
         self._opened_s = 0.0
         self._audio_bytes = 0
-        self._segmenter = Segmenter(settings)
         self.session: Optional[int] = None
+        self.settings = default_session(settings)  # of the session
+        self._segmenter = Segmenter(settings, self.settings)
         threading.Thread(target=self._receive, name="receiver", daemon=True).start()
 
     @property
@@ -45,7 +64,7 @@ class Listener:
     @property
     def is_ahead_of_time(self) -> bool:
         """Whether the client has sent more than anybody can have said since the session began."""
-        audio_s = self._audio_bytes / self._settings.audio.bytes_per_second
+        audio_s = self._audio_bytes / self.settings.bytes_per_second
         return audio_s - (time.monotonic() - self._opened_s) > _AHEAD_OF_TIME_S
 
     @property
@@ -57,21 +76,67 @@ class Listener:
         """Whether an `ending` has turned out to be none."""
         return not self._segmenter.is_ending_at(ending.end_s)
 
-    def next(self) -> Optional[Utterance]:
-        """Wait for a command; the utterance that it has ended, if any."""
-        self._ended = self._deal_with(self._pending.get())
+    @property
+    def open_since_s(self) -> Optional[float]:
+        """Where the sound of the open utterance begins, in seconds of the session's audio; None where none is open."""
+        return self._segmenter.open_since_s
+
+    @property
+    def heard_s(self) -> float:
+        """Seconds of audio that was heard so far."""
+        return self._segmenter.heard_s
+
+    @property
+    def so_far(self) -> Optional[Utterance]:
+        """The open utterance, with all that has been heard of it."""
+        return self._segmenter.so_far()
+
+    @property
+    def waiting(self) -> Optional[Utterance]:
+        """What `listen_on` has found; `poll` gives it."""
+        return self._waiting
+
+    def next(self, timeout_s: Optional[float] = None) -> Optional[Utterance]:
+        """As `poll`, but where there is nothing to deal with wait for a command."""
+        if self._waiting is None and self._next is None:
+            with contextlib.suppress(queue.Empty):
+                self._next = self._pending.get(timeout=timeout_s)
         return self.poll()
 
     def poll(self) -> Optional[Utterance]:
         """The next utterance that has ended within what has come so far; never waits."""
-        while True:
-            for utterance in self._ended:
-                if not self.is_aborted:
-                    return utterance
-            try:
-                self._ended = self._deal_with(self._pending.get_nowait())
-            except queue.Empty:
-                return None
+        utterance, self._waiting = self._waiting or self._next_ended(), None
+        while utterance is None and self._take_next():
+            self._begin_next()
+            utterance = self._next_ended()
+        return utterance
+
+    def listen_on(self, utterance_is_open: bool) -> None:
+        """Deal with what the client has sent while an utterance is recognised, up to the end of the next one.
+
+        Where none is open, the end of the session waits: what it answers comes after the results.
+        """
+        kinds = (Input, Finish) if utterance_is_open else (Input,)
+        if self._waiting is None and isinstance(self._current, kinds):
+            self._waiting = self._next_ended()
+        while self._waiting is None and self._take_next() and isinstance(self._next, kinds):
+            self._begin_next()
+            self._waiting = self._next_ended()
+
+    def _take_next(self) -> bool:
+        """Whether there is a command to deal with."""
+        if self._next is None:
+            with contextlib.suppress(queue.Empty):
+                self._next = self._pending.get_nowait()
+        return self._next is not None
+
+    def _begin_next(self) -> None:
+        assert self._next is not None
+        self._current, self._next = self._next, None
+        self._ended = self._deal_with(self._current)
+
+    def _next_ended(self) -> Optional[Utterance]:
+        return next((utterance for utterance in self._ended if not self.is_aborted), None)
 
     def _receive(self) -> None:
         try:
@@ -89,16 +154,43 @@ class Listener:
             self.session = command.session
             self._opened_s = time.monotonic()
             self._audio_bytes = 0
-            self._segmenter = Segmenter(self._settings)
+            self._hear_as(default_session(self._settings))
             self._answers.put(Opened(command.session))
-        elif isinstance(command, Audio):
+        elif isinstance(command, Input):
             if command.session == self.session:
-                self._audio_bytes += len(command.pcm)
-                yield from self._segmenter.feed(command.pcm)
-            self._answers.put(Consumed(command.session, cost_bytes(len(command.pcm)), self._segmenter.in_utterance))
+                yield from self._tell(self._take_in(command.content))
+            cost = cost_bytes(command.content)
+            self._answers.put(Consumed(command.session, cost, self._segmenter.in_utterance))
         elif command.session == self.session:
             if isinstance(command, Finish):
-                yield from self._segmenter.finish()
+                yield from self._tell(self._segmenter.finish())
             self.session = None
-            self._segmenter = Segmenter(self._settings)
+            self._hear_as(default_session(self._settings))
             self._answers.put(Closed(command.session))
+
+    def _take_in(self, content: Content) -> Iterator[Union[SpeechStarted, Utterance]]:
+        if isinstance(content, SessionSettings):
+            self._hear_as(content)
+            return iter(())
+        if isinstance(content, EndOfUtterance):
+            return self._segmenter.end()
+        self._audio_bytes += len(content)
+        return self._segmenter.feed(content)
+
+    def _hear_as(self, settings: SessionSettings) -> None:
+        self.settings = settings
+        self._segmenter = Segmenter(self._settings, settings)
+
+    def _tell(self, happened: Iterator[Union[SpeechStarted, Utterance]]) -> Iterator[Utterance]:
+        """The utterances; a session that wants events is told of each before it is recognised."""
+        for one in happened:
+            if isinstance(one, SpeechStarted):
+                self._tell_event(one)
+                continue
+            if one.pcm:
+                self._tell_event(SpeechStopped(one.end_s, one.cause))
+            yield one
+
+    def _tell_event(self, event: Union[SpeechStarted, SpeechStopped]) -> None:
+        if self.settings.events and self.session is not None and not self.is_aborted:
+            self._answers.put(Happened(self.session, event))

@@ -3,23 +3,29 @@
 import contextlib
 import logging
 import time
-from typing import Any, NamedTuple, Optional
+from typing import Any, Iterator, NamedTuple, Optional
 
 from boundary.messages import Ready, Recognized, StartFailed, Working
 from boundary.settings import EngineSettings
+from engine.continuity import Continuity, Said
 from engine.listener import Listener
+from engine.live import LiveSchedule
 from engine.segmenter import Utterance
 from engine.turns import CORES, Board, Work
 from forkserver import heap, template
+from protocol.data import Detail, Word
 from recognizer import RecognizerError
-from recognizer.audio import to_samples
-from recognizer.recognizer import Cancelled, Recognition, Recognizer
+from recognizer.audio import Samples, to_samples
+from recognizer.recognizer import Cancelled, Recognizer
+from recognizer.request import Recognition, Request
 
 _log = logging.getLogger(__name__)
 
 _SIGN_OF_LIFE_S = 1.0
 _GIVE_WAY_S = 0.005
 _GIVE_WAY_LIMIT_S = 5.0  # for one utterance: who sends ahead of time is served last, but is served
+_ON_OPEN = (Work.LIVE_TEXT, Work.AHEAD)  # utterances that have not ended
+_TURN_S = 0.02  # between two looks whether there is a turn at live text
 
 
 class _Result(NamedTuple):
@@ -35,7 +41,8 @@ class EngineWorker:
     """One engine: utterances in, text out, one session after the other.
 
     When the client pauses, what it has said so far is recognised already while the engine listens on. If the pause
-    turns out to be the end, the result is there or on its way; if not, it is thrown away.
+    turns out to be the end, the result is there or on its way; if not, it is thrown away. A session that wants to see
+    what is said while it is said is shown that where a core is free; what is recognised does not depend on it.
     """
 
     def __init__(self, index: int, settings: EngineSettings, board: Board, commands: Any, answers: Any) -> None:
@@ -44,10 +51,14 @@ class EngineWorker:
         self._board = board
         self._answers = answers
         self._listener = Listener(settings, commands, answers)
-        self._ended: Optional[Utterance] = None  # taken from the listener in the middle of a recognition
-        self._work = Work.NONE
-        self._utterance = Utterance(0.0, 0.0, b"")  # that is being recognised
+        self._session: Optional[int] = None  # whose the following are
+        self._asked = self._listener.settings  # by it
+        self._continuity = Continuity(is_on=False)
+        self._schedule = LiveSchedule()
         self._result: Optional[_Result] = None
+        self._work = Work.NONE
+        self._utterance: Optional[Utterance] = None  # that is being recognised
+        self._wants_turn = False  # at live text
         self._threads = 0
         self._sign_of_life_s = 0.0
         self._began_s = 0.0  # with the recognition; moved on by pauses
@@ -64,37 +75,65 @@ class EngineWorker:
             return
         self._answers.put(Ready())
         while True:
-            utterance = self._take_ended() or self._listener.poll()
-            if self._listener.session is None:
-                self._result = None
-                heap.give_back()
+            utterance = self._listener.poll()
+            self._follow_session()
             if utterance is None:
                 self._work_ahead()
-                utterance = self._take_ended() or self._listener.next()
+                utterance = self._listener.next(_TURN_S if self._wants_turn else None)
+                self._follow_session()
             if utterance is not None and not self._listener.is_aborted:
                 self._deliver(utterance)
 
-    def _take_ended(self) -> Optional[Utterance]:
-        ended, self._ended = self._ended, None
-        return ended
+    def _follow_session(self) -> None:
+        """Nothing of a session reaches the next."""
+        asked = self._listener.settings
+        if self._listener.session == self._session and asked is self._asked:
+            return
+        self._session, self._asked = self._listener.session, asked
+        # What was translated is no text of the sound before.
+        goes_on = self._settings.model.context == "auto" and asked.task == "transcribe"
+        self._continuity = Continuity(is_on=goes_on)
+        self._schedule = LiveSchedule()
+        self._result = None
+        self._want_turn(False)
+        if self._session is None:
+            heap.give_back()
+
+    # --- utterances that have ended
 
     def _deliver(self, utterance: Utterance) -> None:
         """Send what was said; recognise it, unless that has been done."""
-        assert self._listener.session is not None
+        assert self._session is not None
+        self._want_turn(False)
+        if self._continuity.is_empty(utterance):
+            self._result = None
+            self._tell(utterance, Said(utterance.start_s, utterance.end_s, "", ()), 0.0, None)
+            return
         if self._result is None or self._result.utterance != utterance:
             self._recognize(utterance, self._urgency())
         if self._result is None:
             return
         _, recognition, busy_s, ahead = self._result
+        self._result = None
         when = "begun before its end" if ahead else "begun at its end"
         _log.debug("%.1f-%.1f s, %s: %s", utterance.start_s, utterance.end_s, when, recognition)
+        said = self._continuity.say(utterance, _samples(utterance), recognition)
+        self._tell(utterance, said, busy_s, recognition)
+
+    def _tell(self, utterance: Utterance, said: Said, busy_s: float, recognition: Optional[Recognition]) -> None:
+        assert self._session is not None
+        detail = None
+        if recognition is not None and self._asked.detail:
+            detail = _detail(utterance, said, recognition)
         self._answers.put(
-            Recognized(self._listener.session, utterance.start_s, utterance.end_s, recognition.text, busy_s)
+            Recognized(self._session, said.start_s, said.end_s, utterance.cause, said.text, busy_s, detail)
         )
 
     def _urgency(self) -> Work:
         """Of an utterance that has ended."""
         return Work.BEHIND if self._listener.is_ahead_of_time else Work.LIVE
+
+    # --- recognition
 
     def _work_ahead(self) -> None:
         """Recognise an utterance that may have ended, if a core is free."""
@@ -106,14 +145,29 @@ class EngineWorker:
 
     def _recognize(self, utterance: Utterance, work: Work) -> None:
         """Leaves the result in `_result`, None when nobody wants it any more."""
-        self._utterance = utterance
         self._result = None
         self._began_s = time.monotonic()
-        self._turn_to(work)
-        samples = to_samples(utterance.pcm, self._settings.audio.sample_rate)
-        with contextlib.suppress(Cancelled):
-            recognition = self._recognizer.recognize(samples, self._is_cancelled)
+        with self._working(utterance, work):
+            recognition = self._recognizer.recognize(_samples(utterance), self._request(utterance), self._is_cancelled)
             self._result = _Result(utterance, recognition, time.monotonic() - self._began_s, work is Work.AHEAD)
+
+    def _request(self, utterance: Utterance) -> Request:
+        asked = self._asked
+        return Request(
+            asked.language,
+            asked.task,
+            asked.prompt,
+            words=asked.detail or self._continuity.wants_words(utterance),
+            context=self._continuity.context(utterance),
+        )
+
+    @contextlib.contextmanager
+    def _working(self, utterance: Utterance, work: Work) -> Iterator[None]:
+        """Compute, and stop where it is in vain."""
+        self._utterance = utterance
+        self._turn_to(work)
+        with contextlib.suppress(Cancelled):
+            yield
         self._turn_to(Work.NONE)
 
     def _turn_to(self, work: Work) -> None:
@@ -121,11 +175,19 @@ class EngineWorker:
         self._give_way_until_s = time.monotonic() + _GIVE_WAY_LIMIT_S
         self._board.mark(self._index, work)
 
+    def _want_turn(self, wanted: bool) -> None:
+        if wanted != self._wants_turn:
+            self._wants_turn = wanted
+            self._board.wait(self._index, time.monotonic() if wanted else 0.0)
+
+    # --- in the middle of all that
+
     def _is_cancelled(self) -> bool:
         """Asked before each layer of the encoder and each token: the place for all that goes on meanwhile."""
         while True:
             self._show_life()
-            if self._listener.is_aborted or (self._work is Work.AHEAD and self._is_in_vain()):
+            self._listener.listen_on(utterance_is_open=self._work in _ON_OPEN)
+            if self._listener.is_aborted or self._is_in_vain():
                 return True
             if not self._must_give_way(self._work):
                 break
@@ -135,15 +197,23 @@ class EngineWorker:
         return False
 
     def _is_in_vain(self) -> bool:
-        """Listen on; whether the utterance goes on after all. If it has ended, somebody waits for it now."""
-        self._ended = self._listener.poll()
-        if self._ended is None:
+        """Whether the utterance goes on after all, or has ended. If it has as was expected, somebody waits for it."""
+        if self._work is Work.LIVE_TEXT:
+            return self._listener.waiting is not None
+        if self._work is not Work.AHEAD:
+            return False
+        if self._listener.waiting is None:
+            assert self._utterance is not None
             return self._listener.goes_on(self._utterance)
+        if self._listener.waiting != self._utterance:
+            return True
         self._turn_to(self._urgency())
-        return self._ended != self._utterance
+        return False
 
     def _must_give_way(self, work: Work) -> bool:
         """Whether more urgent work needs the cores."""
+        if work is Work.LIVE_TEXT:
+            return self._board.others(self._index, Work.LIVE_TEXT if self._work is Work.NONE else Work.AHEAD) >= CORES
         if work is Work.AHEAD:
             return self._board.others(self._index, Work.BEHIND) + self._board.ahead_before(self._index) >= CORES
         late = time.monotonic() >= self._give_way_until_s
@@ -162,3 +232,19 @@ class EngineWorker:
         if threads != self._threads:
             self._threads = threads
             self._recognizer.use_threads(threads)
+
+
+def _samples(utterance: Utterance) -> Samples:
+    return to_samples(utterance.pcm, utterance.sample_rate)
+
+
+def _detail(utterance: Utterance, said: Said, recognition: Recognition) -> Detail:
+    words = tuple(Word(word.text, word.start_s, word.end_s, word.confidence) for word in said.words)
+    return Detail(
+        recognition.language,
+        utterance.cause,
+        recognition.avg_logprob,
+        recognition.no_speech_prob,
+        sum(word.confidence for word in words) / len(words) if words else 0.0,
+        words,
+    )

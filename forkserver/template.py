@@ -61,7 +61,7 @@ def retell() -> None:
 
 
 def _settings(model: ModelConfig) -> RecognizerSettings:
-    return RecognizerSettings(**model.model_dump(exclude={"channel", "hang_timeout"}))
+    return RecognizerSettings(**model.model_dump(include={"size", "device", "beam_size", "compute", "window"}))
 
 
 def _load(settings: RecognizerSettings) -> Recognizer:

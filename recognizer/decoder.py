@@ -14,7 +14,7 @@ import math
 import re
 import warnings
 from dataclasses import replace
-from typing import Any, Callable, Iterator, List, Optional, Tuple, cast
+from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ from recognizer.search import BeamSearch, Suppress
 
 # A token can hold a part of a character. Where the others do not follow, decoding leaves U+FFFD; also a few tokens of
 # the vocabulary spell it, from texts that were torn. A blank beside a character that is gone goes too.
-_TORN = re.compile("(?<= )\ufffd+ |\ufffd+")
+TORN = re.compile("(?<= )\ufffd+ |\ufffd+")
 
 _Offset = Any  # int, or a tensor of one where a step is traced: it becomes an argument there
 
@@ -219,6 +219,8 @@ class FastTask(DecodingTask):  # type: ignore[misc]
         options: as for `whisper.decode`, with a language.
         decoder: has had `listen` called with the same features.
         before_step: called before each token; may raise.
+        prefix: tokens that the text is known to begin with, and that are no part of the result. They and what is
+            decoded must leave room for a prompt: openai-whisper's own `DecodingOptions.prefix` is cut without a word.
     """
 
     def __init__(
@@ -227,7 +229,9 @@ class FastTask(DecodingTask):  # type: ignore[misc]
         options: DecodingOptions,
         decoder: FastDecoder,
         before_step: Callable[[], None] = lambda: None,
+        prefix: Sequence[int] = (),
     ) -> None:
+        self._prefix = tuple(prefix)
         super().__init__(model, options)
         self.inference = FastInference(decoder, before_step)
         if options.beam_size is not None:
@@ -242,10 +246,14 @@ class FastTask(DecodingTask):  # type: ignore[misc]
         texts = [(result, whole_text(self.tokenizer, result.tokens)) for result in super().run(mel)]
         return [replace(result, text=text, compression_ratio=compression_ratio(text)) for result, text in texts]
 
+    def _get_initial_tokens(self) -> Tuple[int, ...]:
+        initial: Tuple[int, ...] = super()._get_initial_tokens()
+        return (*initial, *self._prefix)
+
     def _get_audio_features(self, mel: Tensor) -> Tensor:
         return mel
 
 
 def whole_text(tokenizer: Tokenizer, tokens: List[int]) -> str:
     """The text of `tokens` without the characters of which parts are missing, and without blanks around it."""
-    return _TORN.sub("", tokenizer.decode(tokens)).strip()
+    return TORN.sub("", tokenizer.decode(tokens)).strip()

@@ -49,6 +49,13 @@ def is_one_sound(text: str) -> bool:
     return _ONE_SOUND.fullmatch(re.sub(r"\W", "", text).casefold()) is not None
 
 
+def goes_on_well(before: str, result: DecodingResult, token_limit: int) -> bool:
+    """Whether a text that was decoded behind `before` is to be trusted: an error there must not feed itself."""
+    if is_loop(result, token_limit) or result.avg_logprob < AVG_LOGPROB_LIMIT:
+        return False
+    return is_said_twice(before) or not is_said_twice(f"{before} {result.text}")
+
+
 def looks_wrong(result: DecodingResult, token_limit: int) -> bool:
     """Whether another attempt may do better.
 

@@ -10,7 +10,7 @@ import functools
 import logging
 import math
 from dataclasses import dataclass
-from typing import Callable, Iterator, List, NamedTuple, Tuple
+from typing import Callable, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
@@ -24,12 +24,15 @@ from recognizer import RecognizerError
 from recognizer.alignment import alignment_heads
 from recognizer.audio import SAMPLE_RATE, Samples
 from recognizer.catalog import AUTO_LANGUAGE
+from recognizer.confidence import word_confidence
 from recognizer.decoder import FastDecoder, FastTask
 from recognizer.encoder import FastEncoder
-from recognizer.plausibility import is_loop, is_said_twice, is_speech, looks_wrong, most_tokens
+from recognizer.plausibility import goes_on_well, is_loop, is_said_twice, is_speech, looks_wrong, most_tokens
 from recognizer.precision import Precision, apply_precision, choose_precision
+from recognizer.request import Context, Recognition, Request, TimedWord
 from recognizer.speech import SpeechDetector
 from recognizer.weights import load_weights
+from recognizer.words import align, spell, timed
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +45,9 @@ _WINDOW_MARGIN_S = 1.0
 _WINDOW_FLOOR_S = 2.0
 _WINDOW_STEP_S = 0.5
 
+_CONTEXT_AND_OWN_S = 24.0  # measured (docs/benchmarks.md): more of what was said before adds nothing
+_SPECIAL_TOKENS = 5  # before the text and behind it
+
 _SAMPLING_SEED = 0  # the same utterance gives the same text, also where a temperature draws at random
 
 
@@ -49,34 +55,28 @@ class Cancelled(Exception):
     """Nobody wants the result any more."""
 
 
-@dataclass(frozen=True)
-class Recognition:
-    """What was recognised in one utterance.
+class _Sound(NamedTuple):
+    """What is listened to: `offset_s` is where the utterance's own samples begin, behind what is heard again."""
 
-    Attributes:
-        text: what was said; empty when it is taken for silence.
-        language: a Whisper code.
-        avg_logprob: natural logarithm of the probability of a token, on average.
-        no_speech_prob: Whisper's own estimate that nobody spoke.
-        compression_ratio: of the text by zlib; high for loops.
-        temperature: at which the text was decoded.
-        window_s: of sound that the encoder saw.
-    """
-
-    text: str
-    language: str
-    avg_logprob: float
-    no_speech_prob: float
-    compression_ratio: float
-    temperature: float
-    window_s: float
+    samples: Samples
+    offset_s: float
 
 
-class _Attempt(NamedTuple):
-    """One way to decode an utterance."""
+class _Tried(NamedTuple):
+    """What an attempt at decoding gave; `prefix`: tokens that were known to be said first."""
 
+    sound: _Sound
     window_samples: int
-    temperature: float
+    prefix: Tuple[int, ...]
+    result: DecodingResult
+
+
+class _Task(NamedTuple):
+    """What is decoded: as asked, in the language that is spoken, up to so many tokens."""
+
+    request: Request
+    language: str
+    token_limit: int
 
 
 @dataclass(frozen=True)
@@ -86,22 +86,16 @@ class RecognizerSettings:
     Attributes:
         size: one of `recognizer.catalog.MODEL_NAMES`, or a path to weights.
         device: `cpu`, `cuda`, `cuda:N` or `auto`.
-        language: a Whisper code or `auto`.
         beam_size: hypotheses kept at temperature 0; 1 decodes greedily.
         compute: `float32`, `bfloat16`, `int8`, or `auto` for what is fastest here (precision.py).
         window: `full` for always 30 s, or `auto` for as much as the speech needs.
-        prompt: names and jargon that are likely to be said.
-        task: `transcribe`, or `translate` for English whatever is spoken.
     """
 
     size: str = "base"
     device: str = "auto"
-    language: str = "ko"
     beam_size: int = 5
     compute: str = "auto"
     window: str = "auto"
-    prompt: str = ""
-    task: str = "transcribe"
 
 
 class Recognizer:
@@ -125,6 +119,9 @@ class Recognizer:
         precision = choose_precision(settings.compute, self._device)
         self._encoder, self._decoder = _build(self._model, settings.beam_size, precision)
         self._speech_detector = SpeechDetector()
+        self._tokenizer = get_tokenizer(self._model.is_multilingual, num_languages=self._model.num_languages)
+        self._listened: Optional[Tuple[_Sound, int]] = None  # what the decoder listens to, and how much of it
+        self._features: Tensor  # of that
         self._cancelled: Callable[[], bool] = lambda: False
         for layer in self._encoder.layers:
             layer.register_forward_pre_hook(self._check_cancelled)
@@ -139,11 +136,13 @@ class Recognizer:
     def warm_up(self) -> None:
         """Do once what the first utterance would wait for: tables are read, code is compiled."""
         noise = np.random.default_rng(0).normal(0, 0.01, SAMPLE_RATE).astype(np.float32)
-        self.recognize(noise)
+        self.recognize(noise, Request("en"))
         self._speech_detector.hears_speech(torch.from_numpy(noise))
 
     @torch.inference_mode()
-    def recognize(self, samples: Samples, cancelled: Callable[[], bool] = lambda: False) -> Recognition:
+    def recognize(
+        self, samples: Samples, request: Request, cancelled: Callable[[], bool] = lambda: False
+    ) -> Recognition:
         """Recognise the last 30 s of 16 kHz samples: before a segment of that length, pre-roll is too much.
 
         `cancelled` is asked before each layer of the encoder and each token.
@@ -152,42 +151,91 @@ class Recognizer:
             Cancelled: as soon as `cancelled()` is true.
         """
         self._cancelled = cancelled
-        samples = samples[-N_SAMPLES:]
-        heard = torch.from_numpy(samples)
+        self._listened = None
+        own = _with_held(samples[-N_SAMPLES:], request.context)
+        heard = torch.from_numpy(own.samples)
         sounds_like_speech = functools.lru_cache(maxsize=None)(lambda: self._speech_detector.hears_speech(heard))
-        token_limit = most_tokens(len(samples) / SAMPLE_RATE)
-        window_samples, features, language = 0, heard, ""
-        results: List[DecodingResult] = []
-        for attempt in self._attempts(len(samples)):
-            if attempt.window_samples != window_samples:
-                window_samples = attempt.window_samples
-                with self._sharing():
-                    features = self._encode(heard, window_samples)
-                    self._decoder.listen(features)
-            language = language or self._spoken_language()
-            results.append(self._decode(features, language, attempt.temperature, token_limit))
-            said_twice = window_samples < N_SAMPLES and is_said_twice(results[-1].text)
-            if not (said_twice or looks_wrong(results[-1], token_limit)) or not sounds_like_speech():
+        token_limit = most_tokens(len(own.samples) / SAMPLE_RATE)
+        language = request.language
+        if language == AUTO_LANGUAGE:
+            self._listen(own, self._first_window(own))
+            language = self._spoken_language()
+        task = _Task(request, language, token_limit)
+        best = self._go_on(task, samples) or self._begin_anew(task, own, sounds_like_speech)
+        said = is_speech(best.result, token_limit, sounds_like_speech) and not (
+            best.prefix and not sounds_like_speech()
+        )
+        return self._told(best, request.words and said, said)
+
+    def _go_on(self, task: _Task, samples: Samples) -> Optional[_Tried]:
+        """Decode with what was said just before, where that helps."""
+        context = task.request.context
+        if context is None or not context.text or context.language != task.language:
+            return None
+        sound = _Sound(np.concatenate((context.samples, samples)), len(context.samples) / SAMPLE_RATE)
+        if len(sound.samples) > _CONTEXT_AND_OWN_S * SAMPLE_RATE:
+            return None
+        prefix = self._tokens(context.text)
+        window_samples = self._first_window(sound)
+        self._listen(sound, window_samples)
+        result = self._decode(task, TEMPERATURES[0], prefix)
+        if not goes_on_well(context.text, result, task.token_limit):
+            return None
+        return _Tried(sound, window_samples, prefix, result)
+
+    def _begin_anew(self, task: _Task, own: _Sound, sounds_like_speech: Callable[[], bool]) -> _Tried:
+        """Decode the utterance for itself, as often as it takes."""
+        tried: List[_Tried] = []
+        for window_samples, temperature in self._attempts(own):
+            self._listen(own, window_samples)
+            result = self._decode(task, temperature, ())
+            tried.append(_Tried(own, window_samples, (), result))
+            said_twice = window_samples < N_SAMPLES and is_said_twice(result.text)
+            if not (said_twice or looks_wrong(result, task.token_limit)) or not sounds_like_speech():
                 break
-        result = results[-1]
-        if looks_wrong(result, token_limit):
-            result = max(results, key=lambda result: (not is_loop(result, token_limit), result.avg_logprob))
+        if looks_wrong(tried[-1].result, task.token_limit):
+            return max(tried, key=lambda one: (not is_loop(one.result, task.token_limit), one.result.avg_logprob))
+        return tried[-1]
+
+    def _attempts(self, sound: _Sound) -> Iterator[Tuple[int, float]]:
+        """Samples that the encoder sees, and the temperature."""
+        window_samples = self._first_window(sound)
+        if window_samples < N_SAMPLES:
+            yield window_samples, TEMPERATURES[0]
+        for temperature in TEMPERATURES:
+            yield N_SAMPLES, temperature
+
+    def _first_window(self, sound: _Sound) -> int:
+        return _window_samples(len(sound.samples)) if self._settings.window == "auto" else int(N_SAMPLES)
+
+    def _told(self, tried: _Tried, with_words: bool, said: bool) -> Recognition:
+        result = tried.result
+        words: Tuple[TimedWord, ...] = ()
+        if with_words:
+            self._listen(tried.sound, tried.window_samples)
+            words = self._words(tried)
         return Recognition(
-            text=result.text.strip() if is_speech(result, token_limit, sounds_like_speech) else "",
+            text=" ".join(result.text.split()) if said else "",
             language=result.language,
             avg_logprob=result.avg_logprob,
             no_speech_prob=result.no_speech_prob,
             compression_ratio=result.compression_ratio,
             temperature=result.temperature,
-            window_s=window_samples / SAMPLE_RATE,
+            window_s=tried.window_samples / SAMPLE_RATE,
+            words=words,
+            confidence=sum(word.confidence for word in words) / len(words) if words else 0.0,
         )
 
-    def _attempts(self, n_samples: int) -> Iterator[_Attempt]:
-        window_samples = _window_samples(n_samples)
-        if self._settings.window == "auto" and window_samples < N_SAMPLES:
-            yield _Attempt(window_samples, TEMPERATURES[0])
-        for temperature in TEMPERATURES:
-            yield _Attempt(N_SAMPLES, temperature)
+    def _words(self, tried: _Tried) -> Tuple[TimedWord, ...]:
+        """Where the words are in what the decoder listens to."""
+        tokens = [token for token in tried.result.tokens if token < self._tokenizer.eot]
+        spelt = spell(self._tokenizer, tokens)
+        if not spelt:
+            return ()
+        duration_s = len(tried.sound.samples) / SAMPLE_RATE
+        aligned = align(self._decoder, self._tokenizer, tried.prefix, tokens, duration_s)
+        confidences = [word_confidence(aligned.logprobs[word.first : word.last + 1]) for word in spelt]
+        return timed(spelt, aligned, confidences, duration_s, tried.sound.offset_s)
 
     @contextlib.contextmanager
     def _sharing(self) -> Iterator[None]:
@@ -204,36 +252,62 @@ class Recognizer:
         if self._cancelled():
             raise Cancelled
 
-    def _encode(self, samples: Tensor, window_samples: int) -> Tensor:
-        padded = whisper.pad_or_trim(samples, window_samples)
-        mel = whisper.log_mel_spectrogram(padded, n_mels=self._model.dims.n_mels).to(self._device)
-        features: Tensor = self._encoder(mel.to(self._encoder.conv1.weight.dtype))
-        return features.to(self._decoder.embedding.dtype)
+    def _listen(self, sound: _Sound, window_samples: int) -> None:
+        """Let the decoder listen to so much of a sound, unless it does."""
+        if self._listened is not None and self._listened[0] is sound and self._listened[1] == window_samples:
+            return
+        self._listened = None
+        with self._sharing():
+            padded = whisper.pad_or_trim(torch.from_numpy(sound.samples), window_samples)
+            mel = whisper.log_mel_spectrogram(padded, n_mels=self._model.dims.n_mels).to(self._device)
+            features: Tensor = self._encoder(mel.to(self._encoder.conv1.weight.dtype))
+            self._features = features.to(self._decoder.embedding.dtype)
+            self._decoder.listen(self._features)
+        self._listened = (sound, window_samples)
 
-    def _decode(self, features: Tensor, language: str, temperature: float, token_limit: int) -> DecodingResult:
+    def _decode(self, task: _Task, temperature: float, prefix: Tuple[int, ...]) -> DecodingResult:
         torch.manual_seed(_SAMPLING_SEED)
+        beam_size = self._settings.beam_size
         options = DecodingOptions(
-            task=self._settings.task,
-            language=language,
-            prompt=self._settings.prompt or None,
+            task=task.request.task,
+            language=task.language,
+            prompt=self._prompt(task, prefix),
             temperature=temperature,
-            beam_size=self._settings.beam_size if temperature == 0 and self._settings.beam_size > 1 else None,
-            sample_len=token_limit,
+            beam_size=beam_size if temperature == 0 and beam_size > 1 else None,
+            sample_len=task.token_limit,
             without_timestamps=True,
             fp16=False,
         )
-        return FastTask(self._model, options, self._decoder, self._check_cancelled).run(features[None])[0]
+        decoding = FastTask(self._model, options, self._decoder, self._check_cancelled, prefix)
+        self._tokenizer = decoding.tokenizer
+        return decoding.run(self._features[None])[0]
+
+    def _prompt(self, task: _Task, prefix: Tuple[int, ...]) -> Optional[List[int]]:
+        """The end of the prompt, as far as there is room for it beside the prefix and the text."""
+        room = self._model.dims.n_text_ctx - len(prefix) - task.token_limit - _SPECIAL_TOKENS
+        tokens = self._tokens(task.request.prompt) if task.request.prompt else ()
+        return list(tokens[max(0, len(tokens) - room) :]) or None if room > 0 else None
+
+    def _tokens(self, text: str) -> Tuple[int, ...]:
+        """Of a text from outside: what it spells like a special token is none."""
+        return tuple(self._tokenizer.encoding.encode(" " + text.strip(), disallowed_special=()))
 
     def _spoken_language(self) -> str:
-        """As configured, or that of the utterance which the decoder listens to (`whisper.detect_language`)."""
-        if self._settings.language != AUTO_LANGUAGE:
-            return self._settings.language
+        """Of what the decoder listens to (`whisper.detect_language`)."""
         if not self._model.is_multilingual:
             return "en"
-        tokenizer = get_tokenizer(True, num_languages=self._model.num_languages)
+        tokenizer = self._tokenizer
         logits = self._decoder.prompt(torch.tensor([tokenizer.sot], device=self._device))[0]
         best = int(logits[list(tokenizer.all_language_tokens)].argmax())
         return str(tokenizer.all_language_codes[best])
+
+
+def _with_held(samples: Samples, context: Optional[Context]) -> _Sound:
+    """An utterance's own sound, behind that whose words it was left."""
+    n_held = 0 if context is None else min(int(context.held_s * SAMPLE_RATE), N_SAMPLES - len(samples))
+    if context is None or n_held <= 0:
+        return _Sound(samples, 0.0)
+    return _Sound(np.concatenate((context.samples[-n_held:], samples)), n_held / SAMPLE_RATE)
 
 
 def _build(model: whisper.Whisper, beam_size: int, precision: Precision) -> Tuple[FastEncoder, FastDecoder]:

@@ -199,7 +199,7 @@ class Connection:
 
     def _perform(self, action: asked.Action) -> None:
         if isinstance(action, asked.HandOn):
-            self._pool.hand_on(self._need_number(), action.pcm)
+            self._pool.hand_on(self._need_number(), action.content)
         elif isinstance(action, asked.Send):
             self._outbox.add(action.packets, time.monotonic())
         elif isinstance(action, asked.Record):
@@ -258,7 +258,7 @@ class Connection:
 
     def _log_end(self, slot: int) -> None:
         session = self._session
-        audio_s = session.audio_bytes / self._config.audio.bytes_per_second
+        audio_s = session.audio_s
         _log.info(
             "%s ends: engine %d, user %s, %.1f s of audio, %d segments, real-time factor %.2f: %s",
             self.name,

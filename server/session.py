@@ -16,8 +16,22 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Deque, List, Optional, Sequence, Union
 
-from boundary.messages import CHUNK_BYTES, WINDOW_BYTES, Closed, Consumed, Recognized, cost_bytes
+from boundary.messages import (
+    CHUNK_BYTES,
+    WINDOW_BYTES,
+    Closed,
+    Consumed,
+    Content,
+    EndOfUtterance,
+    Happened,
+    Heard,
+    Recognized,
+    cost_bytes,
+)
+from boundary.settings import default_session
 from config.sections import ServerConfig
+from protocol.data import DetailedResult, UtteranceDone
+from server.options import settings_of
 from server.pace import Pace
 from server.supervision import EngineFailed, EngineState, Granted, Refused, SessionMessage
 from util import (
@@ -28,17 +42,23 @@ from util import (
     ErrorCode,
     Event,
     MagicMismatch,
+    OptionsReceived,
     ProtocolError,
     ServerProtocol,
     State,
     StatusRequested,
+    UtteranceEnded,
+    detailed_result_packet,
     error_packet,
+    event_packet,
+    partial_packet,
     result_packet,
     status_packet,
     welcome_packet,
 )
 
 _HIGH_WATER_BYTES = 256 * 1024  # of packets that a client has not taken, from which on it is not read either
+_LIVE_HIGH_WATER_BYTES = 16 * 1024  # from which on it gets no live text: it would be old
 
 
 class Phase(enum.Enum):
@@ -110,9 +130,9 @@ class Record:
 
 @dataclass(frozen=True)
 class HandOn:
-    """Audio for the engine."""
+    """For the engine."""
 
-    pcm: bytes
+    content: Content
 
 
 @dataclass(frozen=True)
@@ -147,11 +167,13 @@ class Session:
     def __init__(self, config: ServerConfig, now_s: float) -> None:
         self._timeout_s = config.network.socket_timeout
         self._limit_s = config.network.max_session
-        self._bytes_per_second = config.audio.bytes_per_second
+        self._config = config
+        self._settings = default_session(config)
         self._pace = Pace(config.network.max_speed)
         self._protocol = ServerProtocol()
         self._events: Deque[Event] = deque()  # understood, and still to be acted on
-        self._pcm = memoryview(b"")  # of the event that is being acted on
+        self._audio = memoryview(b"")  # of the event that is being acted on
+        self._must_end_utterance = False  # likewise
         self._asked: Optional[StatusRequested] = None  # likewise
         self._actions: List[Action] = []
         self._in_flight_bytes = 0  # of the engine's window
@@ -187,8 +209,14 @@ class Session:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether the client streams, and says nothing as far as its engine has heard."""
-        return self.phase is Phase.SERVING and self._protocol.state is State.STREAMING and not self._in_utterance
+        """Whether the client streams, says nothing as far as its engine has heard, and wants no news of that."""
+        is_streaming = self.phase is Phase.SERVING and self._protocol.state is State.STREAMING
+        return is_streaming and not (self._in_utterance or self._settings.partial or self._settings.events)
+
+    @property
+    def audio_s(self) -> float:
+        """Seconds of audio that the engine was given."""
+        return self.audio_bytes / self._settings.bytes_per_second
 
     @property
     def due_s(self) -> float:
@@ -197,7 +225,7 @@ class Session:
         if self.phase in (Phase.OPENING, Phase.SERVING):
             if self.wants_input:
                 due_s = min(due_s, self._silent_since_s + self._timeout_s, self._unit_due_s)
-            elif self._pcm and self._has_room and self._window_has_room():
+            elif self._audio and self._has_room and self._window_has_room(self._next_chunk()):
                 due_s = min(due_s, self._pace_due_s)
         return due_s
 
@@ -258,11 +286,13 @@ class Session:
         if self.ended:
             return
         if isinstance(message, Consumed):
-            self._in_flight_bytes -= message.cost
+            self._in_flight_bytes -= message.cost_bytes
             self._in_utterance = message.in_utterance
             self._go_on(now_s)
         elif isinstance(message, Recognized):
             self._take_result(message)
+        elif isinstance(message, (Happened, Heard)):
+            self._take_news(message)
         elif isinstance(message, Closed):
             self._end_in_order()
         elif isinstance(message, Granted):
@@ -292,10 +322,18 @@ class Session:
     @property
     def _is_held_up(self) -> bool:
         """Whether something that was read still waits, for the engine, the pace, or the client to take its answers."""
-        return bool(self._pcm or self._events or self._asked) or not self._has_room
+        return bool(self._has_unsaid or self._events or self._asked) or not self._has_room
 
-    def _window_has_room(self) -> bool:
-        return self._in_flight_bytes + cost_bytes(min(len(self._pcm), CHUNK_BYTES)) <= WINDOW_BYTES
+    @property
+    def _has_unsaid(self) -> bool:
+        """Whether the engine has yet to be given something that was acted on."""
+        return bool(self._audio) or self._must_end_utterance
+
+    def _window_has_room(self, content: Content) -> bool:
+        return self._in_flight_bytes + cost_bytes(content) <= WINDOW_BYTES
+
+    def _next_chunk(self) -> bytes:
+        return bytes(self._audio[:CHUNK_BYTES])
 
     def _go_on(self, now_s: float) -> None:
         """Something may have stopped being in the way."""
@@ -309,7 +347,7 @@ class Session:
     def _advance(self, now_s: float) -> None:
         """Act on all that was read, as far as nothing is in the way."""
         while self.phase not in (Phase.WAITING, Phase.ENDED) and not (self._cut and self.phase is Phase.FINISHING):
-            if self._pcm:
+            if self._has_unsaid:
                 if not self._hand_on(now_s):
                     return
             elif self.phase is Phase.DRAINING:
@@ -330,32 +368,55 @@ class Session:
         event = self._events.popleft()
         if isinstance(event, AudioReceived):
             self._take_audio(event)
+        elif isinstance(event, UtteranceEnded):
+            self._must_end_utterance = True
         elif isinstance(event, AudioFinished):
             self._finish()
         elif isinstance(event, EngineRequested):
             self.user = event.user
             self.phase = Phase.WAITING
             self._actions.append(RequestEngine())
+        elif isinstance(event, OptionsReceived):
+            self._choose(event)
         else:
             self._asked = event
             self._actions.append(AskStatus())
         return True
 
+    def _choose(self, event: OptionsReceived) -> None:
+        try:
+            self._settings = settings_of(self._config, event.fields)
+        except ProtocolError as error:
+            self._fail(ErrorCode.ILLEGAL_PACKET, str(error))
+            return
+        self._give(self._settings)
+
     def _hand_on(self, now_s: float) -> bool:
-        """Give the engine some audio; False when it must wait."""
-        draining = self.phase is Phase.DRAINING
-        if not self._window_has_room() or (not draining and (now_s < self._pace_due_s or not self._has_room)):
+        """Give the engine more of what the client has said; False when it must wait."""
+        if not self._audio:
+            return self._end_utterance()
+        chunk, draining = self._next_chunk(), self.phase is Phase.DRAINING
+        if not self._window_has_room(chunk) or (not draining and (now_s < self._pace_due_s or not self._has_room)):
             return False
-        chunk = bytes(self._pcm[:CHUNK_BYTES])
-        self._pcm = self._pcm[CHUNK_BYTES:]
-        self._in_flight_bytes += cost_bytes(len(chunk))
+        self._audio = self._audio[CHUNK_BYTES:]
         self.audio_bytes += len(chunk)
-        self._pace_due_s = now_s + self._pace.wait_s(len(chunk) / self._bytes_per_second, now_s)
-        self._actions.append(HandOn(chunk))
+        self._pace_due_s = now_s + self._pace.wait_s(len(chunk) / self._settings.bytes_per_second, now_s)
+        self._give(chunk)
         return True
 
+    def _end_utterance(self) -> bool:
+        if not self._window_has_room(EndOfUtterance()):
+            return False
+        self._must_end_utterance = False
+        self._give(EndOfUtterance())
+        return True
+
+    def _give(self, content: Content) -> None:
+        self._in_flight_bytes += cost_bytes(content)
+        self._actions.append(HandOn(content))
+
     def _drain(self) -> None:
-        """Hand on the audio that has been read; then no more comes."""
+        """Hand on what has been read; then no more comes."""
         while True:
             if not self._events:
                 with contextlib.suppress(ProtocolError):  # its time is over anyway
@@ -364,13 +425,16 @@ class Session:
             if isinstance(event, AudioReceived):
                 self._take_audio(event)
                 return
+            if isinstance(event, UtteranceEnded):
+                self._must_end_utterance = True
+                return
             if isinstance(event, AudioFinished):
                 self._finish()
                 return
 
     def _take_audio(self, event: AudioReceived) -> None:
         self._actions.append(Record(event.pcm))
-        self._pcm = memoryview(event.pcm)
+        self._audio = memoryview(event.pcm)
 
     def _finish(self) -> None:
         self.phase = Phase.FINISHING
@@ -404,10 +468,20 @@ class Session:
         self._advance(now_s)
 
     def _take_result(self, segment: Recognized) -> None:
-        self.segments += 1
+        self.segments += segment.end_s > segment.start_s
         self.busy_s += segment.busy_s
         if segment.text:
-            self._send(result_packet(segment.start_s, segment.end_s, segment.text))
+            self._send(_packet_of(segment))
+        if self._settings.events:
+            done = UtteranceDone(segment.start_s, segment.end_s, segment.cause, bool(segment.text))
+            self._send(event_packet(done))
+
+    def _take_news(self, news: Union[Happened, Heard]) -> None:
+        """Of an utterance that is not over, for a client that has asked for it."""
+        if isinstance(news, Happened):
+            self._send(event_packet(news.event))
+        elif self.unsent_bytes < _LIVE_HIGH_WATER_BYTES:
+            self._send(partial_packet(news.partial, self._settings.detail))
 
     def _cut_short(self, cut: CutShort, now_s: float) -> None:
         if self.phase in (Phase.OPENING, Phase.WAITING):
@@ -442,3 +516,9 @@ class Session:
     def _send(self, packets: bytes) -> None:
         self.unsent_bytes += len(packets)
         self._actions.append(Send(packets))
+
+
+def _packet_of(segment: Recognized) -> bytes:
+    if segment.detail is None:
+        return result_packet(segment.start_s, segment.end_s, segment.text)
+    return detailed_result_packet(DetailedResult(segment.start_s, segment.end_s, segment.text, segment.detail))

@@ -18,11 +18,14 @@ from typing import Dict, Iterator, List, Union
 from boundary.messages import (
     Abort,
     Answer,
-    Audio,
     Closed,
     Command,
     Consumed,
+    Content,
     Finish,
+    Happened,
+    Heard,
+    Input,
     Open,
     Opened,
     Ready,
@@ -36,6 +39,7 @@ _STABLE_S = 10.0  # an engine that lived longer than this, or has served a sessi
 _FAILED_STARTS_LIMIT = 5
 _SLOW_START = 4.0  # times as long as the longest start so far: a later one that takes longer hangs
 _OVERSLEPT_S = 1.0
+_FOR_SESSIONS = (Consumed, Happened, Heard, Recognized, Closed)
 _CLEARING_UP_S = 0.7  # an engine whose client has left is worth this long a wait
 
 
@@ -224,13 +228,13 @@ class Supervision:
         self.next_due_s = min(self.next_due_s, now_s + patience_s)
         return []
 
-    def hand_on(self, session: int, pcm: bytes, now_s: float) -> List[Action]:
-        """The session's client has sent audio. Nothing is done where the session has no engine any more."""
+    def hand_on(self, session: int, content: Content, now_s: float) -> List[Action]:
+        """The session's client has sent something. Nothing is done where the session has no engine any more."""
         slot = self._leases.get(session)
         if slot is None or slot.ending:
             return []
         slot.owe(now_s)
-        return [Tell(slot.index, Audio(session, pcm))]
+        return [Tell(slot.index, Input(session, content))]
 
     def finish(self, session: int, now_s: float) -> List[Action]:
         """No more audio of the session will come: what is open is recognised, then the engine is free."""
@@ -276,7 +280,7 @@ class Supervision:
         if isinstance(answer, (Opened, Consumed, Closed)):
             slot.owed_answers -= 1
         told: List[Action] = []
-        if isinstance(answer, (Consumed, Recognized, Closed)) and self._leases.get(answer.session) is slot:
+        if isinstance(answer, _FOR_SESSIONS) and self._leases.get(answer.session) is slot:
             told.append(Inform(answer.session, answer))
         if isinstance(answer, Closed):
             self._leases.pop(answer.session, None)

@@ -19,6 +19,7 @@ from bench.speech import error_rate, segments
 from engine.cores import usable_cores
 from recognizer.audio import SAMPLE_RATE
 from recognizer.recognizer import Recognizer, RecognizerSettings
+from recognizer.request import Request
 from tcp_client import StreamingClient
 from tests.harness.server import ServerProcess
 
@@ -79,10 +80,12 @@ def _through(host: str, port: int) -> Recognise:
 
 
 def _alone() -> Recognise:
-    recognizer = Recognizer(RecognizerSettings(device="cpu", language=LANGUAGE), threads=usable_cores())
+    recognizer = Recognizer(RecognizerSettings(device="cpu"), threads=usable_cores())
 
     def recognise(pcm: bytes) -> str:
-        return " ".join(filter(None, (recognizer.recognize(samples).text for samples in segments(pcm))))
+        return " ".join(
+            filter(None, (recognizer.recognize(samples, Request(LANGUAGE)).text for samples in segments(pcm)))
+        )
 
     return recognise
 

@@ -11,7 +11,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
@@ -32,16 +32,12 @@ class Contender(NamedTuple):
 def ours(threads: int, _: Path, beam_size: int, **settings: str) -> Recognise:
     """The recogniser of this project."""
     from recognizer.recognizer import Recognizer, RecognizerSettings  # noqa: PLC0415
+    from recognizer.request import Request  # noqa: PLC0415
 
-    made: Dict[str, Recognizer] = {}
+    recognizer = Recognizer(RecognizerSettings(device="cpu", beam_size=beam_size, **settings), threads)
 
     def recognise(samples: Any, language: str) -> str:
-        if language not in made:
-            made.clear()
-            made[language] = Recognizer(
-                RecognizerSettings(device="cpu", language=language, beam_size=beam_size, **settings), threads
-            )
-        return made[language].recognize(samples).text
+        return recognizer.recognize(samples, Request(language)).text
 
     return recognise
 

@@ -76,6 +76,7 @@ def test_the_defaults_are_those_of_the_specification() -> None:
             "window": "auto",
             "prompt": "",
             "task": "transcribe",
+            "context": "auto",
         },
         "vad": {"mode": 1, "silence_threshold": 16, "max_speech_duration": 10},
         "logging": {"level": "info", "log_path": "./log/stt_log", "save_pcm": False, "pcm_path": "./data"},

@@ -9,6 +9,7 @@ from typing import Callable, Iterator
 
 import pytest
 
+from boundary.messages import Content
 from config.sections import NetworkConfig, ServerConfig
 from server.connection import Connection
 from server.mailbox import Mailbox
@@ -40,8 +41,9 @@ class Engines:
         post(Granted(0))
         return 1
 
-    def hand_on(self, session: int, pcm: bytes) -> None:
-        self.heard += pcm
+    def hand_on(self, session: int, content: Content) -> None:
+        assert isinstance(content, bytes)
+        self.heard += content
 
     def finish(self, session: int) -> None:
         self.asked.append("finish")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from config.sections import VadConfig
 from engine.endpointer import Endpointer, Segment
+from protocol.data import Cause
 
 FRAME_MS = 30
 SILENCE_FRAMES = 16
@@ -30,7 +31,7 @@ def feed(endpointer: Endpointer, voiced: Iterable[bool]) -> list[Segment]:
 
 def segments(voiced: Iterable[bool], endpointer: Endpointer) -> list[Segment]:
     found = feed(endpointer, voiced)
-    last = endpointer.finish()
+    last = endpointer.end(Cause.FINISH)
     return found if last is None else [*found, last]
 
 
@@ -62,13 +63,13 @@ def test_unvoiced_frames_are_ignored_when_idle(endpointer: Endpointer) -> None:
 
 def test_finish_ends_an_open_segment_once(endpointer: Endpointer) -> None:
     feed(endpointer, frames(0, 5, 3))
-    assert endpointer.finish() == Segment(0, 5, 0, 8)
-    assert endpointer.finish() is None
+    assert endpointer.end(Cause.FINISH) == Segment(0, 5, 0, 8, Cause.FINISH)
+    assert endpointer.end(Cause.FINISH) is None
 
 
 def test_finish_after_a_segment_has_ended_gives_nothing(endpointer: Endpointer) -> None:
     feed(endpointer, frames(0, 5, 16))
-    assert endpointer.finish() is None
+    assert endpointer.end(Cause.FINISH) is None
 
 
 def test_segments_follow_each_other(endpointer: Endpointer) -> None:
@@ -82,17 +83,17 @@ def test_the_preroll_is_300_ms(frame_ms: int, preroll_frames: int) -> None:
 
 
 def test_the_preroll_begins_with_the_stream_at_the_earliest(endpointer: Endpointer) -> None:
-    assert segments(frames(3, 5), endpointer) == [Segment(3, 8, 0, 8)]
+    assert segments(frames(3, 5), endpointer) == [Segment(3, 8, 0, 8, Cause.FINISH)]
 
 
 def test_the_preroll_ends_where_the_segment_before_ended() -> None:
     endpointer = Endpointer(VadConfig(silence_threshold=2), FRAME_MS)
-    assert segments(frames(0, 5, 2, 5), endpointer) == [Segment(0, 5, 0, 7), Segment(7, 12, 5, 12)]
+    assert segments(frames(0, 5, 2, 5), endpointer) == [Segment(0, 5, 0, 7), Segment(7, 12, 5, 12, Cause.FINISH)]
 
 
 def test_a_segment_as_long_as_allowed_is_cut_at_once(endpointer: Endpointer) -> None:
     assert feed(endpointer, frames(0, MAX_FRAMES - 1)) == []
-    assert feed(endpointer, frames(0, 1)) == [Segment(0, MAX_FRAMES, 0, MAX_FRAMES)]
+    assert feed(endpointer, frames(0, 1)) == [Segment(0, MAX_FRAMES, 0, MAX_FRAMES, Cause.LENGTH, True)]
 
 
 @pytest.mark.parametrize(("frame_ms", "max_frames"), [(10, 1000), (20, 500), (30, 333)])
@@ -104,15 +105,15 @@ def test_the_longest_segment_is_10_seconds_for_every_frame_duration(frame_ms: in
 
 def test_what_follows_a_forced_cut_belongs_to_the_next_segment(endpointer: Endpointer) -> None:
     first, second = segments(frames(5, MAX_FRAMES + 50), endpointer)
-    assert first == Segment(5, 5 + MAX_FRAMES, 0, 5 + MAX_FRAMES)
-    assert second == Segment(first.end, first.end + 50, first.end, first.end + 50)
+    assert first == Segment(5, 5 + MAX_FRAMES, 0, 5 + MAX_FRAMES, Cause.LENGTH, True)
+    assert second == Segment(first.end, first.end + 50, first.end, first.end + 50, Cause.FINISH)
 
 
 def test_a_forced_cut_is_made_at_the_last_pause_and_the_rest_opens_the_next_segment(endpointer: Endpointer) -> None:
     runs = frames(0, 250, 5, 45, 5, 28)
     assert len(runs) == MAX_FRAMES
-    assert feed(endpointer, runs) == [Segment(0, 300, 0, 303)]
-    assert endpointer.finish() == Segment(305, 333, 300, 333)
+    assert feed(endpointer, runs) == [Segment(0, 300, 0, 303, Cause.LENGTH)]
+    assert endpointer.end(Cause.FINISH) == Segment(305, 333, 300, 333, Cause.FINISH)
 
 
 def test_the_silence_count_goes_on_through_a_forced_cut(endpointer: Endpointer) -> None:
@@ -122,16 +123,35 @@ def test_the_silence_count_goes_on_through_a_forced_cut(endpointer: Endpointer) 
 
 
 def test_a_gap_inside_a_word_is_no_pause_to_cut_at(endpointer: Endpointer) -> None:
-    assert feed(endpointer, frames(0, 300, 2, 31)) == [Segment(0, 333, 0, 333)]
+    assert feed(endpointer, frames(0, 300, 2, 31)) == [Segment(0, 333, 0, 333, Cause.LENGTH, True)]
 
 
 def test_a_pause_long_ago_is_no_place_to_cut_at(endpointer: Endpointer) -> None:
-    assert feed(endpointer, frames(0, 200, 5, 128)) == [Segment(0, 333, 0, 333)]
+    assert feed(endpointer, frames(0, 200, 5, 128)) == [Segment(0, 333, 0, 333, Cause.LENGTH, True)]
 
 
 def test_a_forced_cut_in_a_pause_is_made_there(endpointer: Endpointer) -> None:
-    assert feed(endpointer, frames(0, 300, 5, 18, 10)) == [Segment(0, 323, 0, 326)]
-    assert segments(frames(1, 5), endpointer) == [Segment(334, 339, 333, 339)]
+    assert feed(endpointer, frames(0, 300, 5, 18, 10)) == [Segment(0, 323, 0, 326, Cause.LENGTH)]
+    assert segments(frames(1, 5), endpointer) == [Segment(334, 339, 333, 339, Cause.FINISH)]
+
+
+def test_speech_that_was_cut_goes_on_in_a_segment_that_is_open_at_once(endpointer: Endpointer) -> None:
+    feed(endpointer, frames(0, MAX_FRAMES))
+    assert endpointer.in_segment
+    assert endpointer.voiced_start is None
+    assert feed(endpointer, frames(3, 5, 16)) == [Segment(336, 341, 333, 344)]
+
+
+def test_nothing_behind_a_cut_is_a_segment_without_length(endpointer: Endpointer) -> None:
+    feed(endpointer, frames(0, MAX_FRAMES))
+    assert feed(endpointer, frames(16)) == [Segment(333, 333, 333, 336)]
+    assert not endpointer.in_segment
+
+
+def test_an_end_that_is_asked_for_is_one_in_the_middle_of_speech(endpointer: Endpointer) -> None:
+    feed(endpointer, frames(0, 5))
+    assert endpointer.end(Cause.ASKED) == Segment(0, 5, 0, 5, Cause.ASKED)
+    assert feed(endpointer, frames(0, 3, 16)) == [Segment(5, 8, 5, 11)]
 
 
 # --- anything
@@ -156,7 +176,12 @@ def test_every_voiced_frame_is_in_one_segment_and_none_is_too_long(
     covered = [frame for segment in found for frame in range(segment.start, segment.end)]
     assert covered == sorted(set(covered))
     assert {frame for frame, is_voiced in enumerate(voiced) if is_voiced} <= set(covered)
-    for segment in found:
+    for before, segment in zip([None, *found], found):
+        if segment.start == segment.end:  # nothing came where speech had to go on
+            assert before is not None
+            assert before.cause is Cause.LENGTH
+            assert before.end <= segment.start
+            continue
         assert voiced[segment.start]
         assert voiced[segment.end - 1]
         assert (segment.end - segment.start) * frame_ms <= vad.max_speech_duration * 1000
@@ -189,7 +214,7 @@ def test_what_seems_to_end_is_the_segment_that_ends_if_the_silence_goes_on(
             assert not any(voiced[ending.audio_end : index + 1])
             silent = copy.copy(endpointer)
             (ended, *_) = segments([False] * (vad.silence_threshold + 1), silent)
-            assert ended == ending
+            assert ended._replace(cause=ending.cause) == ending
 
 
 @settings(deadline=None, max_examples=300)
@@ -204,7 +229,7 @@ def test_audio_that_was_given_up_is_never_asked_for(vad: VadConfig, frame_ms: in
         segment = endpointer.feed(is_voiced)
         assert segment is None or segment.audio_start >= kept_from
     kept_from = endpointer.keep_from
-    segment = endpointer.finish()
+    segment = endpointer.end(Cause.FINISH)
     assert segment is None or segment.audio_start >= kept_from
 
 

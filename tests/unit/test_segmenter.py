@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +12,11 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boundary.settings import EngineSettings
+from boundary.settings import EngineSettings, default_session
 from config.sections import AudioConfig, VadConfig
 from demo.recording import recording_pcm
 from engine.segmenter import Segmenter, Utterance
+from protocol.data import SpeechStarted
 
 RATE = 16000
 BYTES_PER_S = 2 * RATE
@@ -33,14 +36,23 @@ def resampled(pcm: bytes, sample_rate: int) -> bytes:
     return bytes(samples.astype("<i2").tobytes())
 
 
+def segmenter_of(config: EngineSettings | None = None, **asked: Any) -> Segmenter:
+    config = config or EngineSettings()
+    return Segmenter(config, default_session(config)._replace(**asked))
+
+
+def ended(happened: Iterable[SpeechStarted | Utterance]) -> list[Utterance]:
+    return [one for one in happened if isinstance(one, Utterance)]
+
+
 def utterances(pcm: bytes, chunk_sizes: list[int], config: EngineSettings | None = None) -> list[Utterance]:
-    segmenter = Segmenter(config or EngineSettings())
+    segmenter = segmenter_of(config)
     found: list[Utterance] = []
     offset = 0
     for size in cycle(chunk_sizes):
         if offset >= len(pcm):
-            return [*found, *segmenter.finish()]
-        found += segmenter.feed(pcm[offset : offset + size])
+            return [*found, *ended(segmenter.finish())]
+        found += ended(segmenter.feed(pcm[offset : offset + size]))
         offset += size
     raise AssertionError("a cycle does not end")
 
@@ -60,11 +72,11 @@ def test_utterances_are_the_same_for_any_mixture_of_packet_sizes(chunk_sizes: li
 
 
 def test_empty_packets_change_nothing() -> None:
-    segmenter = Segmenter(EngineSettings())
-    found = list(segmenter.feed(b""))
+    segmenter = segmenter_of()
+    found = ended(segmenter.feed(b""))
     for start in range(0, len(SPEECH), 10_000):
-        found += [*segmenter.feed(SPEECH[start : start + 10_000]), *segmenter.feed(b"")]
-    assert [*found, *segmenter.finish()] == AT_ONCE
+        found += ended([*segmenter.feed(SPEECH[start : start + 10_000]), *segmenter.feed(b"")])
+    assert [*found, *ended(segmenter.finish())] == AT_ONCE
 
 
 @pytest.mark.parametrize("sample_rate", [8000, 16000, 32000, 48000])
@@ -101,15 +113,15 @@ def test_times_count_from_the_first_byte_of_the_session() -> None:
 def test_an_utterance_is_there_as_soon_as_its_silence_is_long_enough() -> None:
     first = AT_ONCE[0]
     last_frame_end = round(first.end_s * 1000 / 30 + VadConfig().silence_threshold) * FRAME_BYTES
-    segmenter = Segmenter(EngineSettings())
-    assert list(segmenter.feed(SPEECH[: last_frame_end - 1])) == []
+    segmenter = segmenter_of()
+    assert ended(segmenter.feed(SPEECH[: last_frame_end - 1])) == []
     assert list(segmenter.feed(SPEECH[last_frame_end - 1 : last_frame_end])) == [first]
 
 
 def test_the_end_of_the_stream_ends_an_open_utterance_and_drops_less_than_a_frame() -> None:
-    segmenter = Segmenter(EngineSettings())
-    assert list(segmenter.feed(SPEECH[: 50 * FRAME_BYTES + 959])) == []
-    (utterance,) = segmenter.finish()
+    segmenter = segmenter_of()
+    assert ended(segmenter.feed(SPEECH[: 50 * FRAME_BYTES + 959])) == []
+    (utterance,) = ended(segmenter.finish())
     assert utterance.pcm == SPEECH[: 50 * FRAME_BYTES]
 
 
@@ -119,18 +131,18 @@ def test_a_stream_without_speech_has_no_utterance(pcm: bytes) -> None:
 
 
 def test_minutes_of_silence_take_no_memory() -> None:
-    segmenter = Segmenter(EngineSettings())
+    segmenter = segmenter_of()
     for _ in range(180):
         assert list(segmenter.feed(bytes(BYTES_PER_S))) == []
         assert len(segmenter._pcm) <= 0.3 * BYTES_PER_S + FRAME_BYTES
 
 
 def test_minutes_of_speech_take_the_memory_of_one_utterance() -> None:
-    segmenter = Segmenter(EngineSettings())
+    segmenter = segmenter_of()
     without_end = SPEECH[: 5 * BYTES_PER_S]
     durations_s = []
     for _ in range(24):
-        durations_s += [u.end_s - u.start_s for u in segmenter.feed(without_end)]
+        durations_s += [u.end_s - u.start_s for u in ended(segmenter.feed(without_end))]
         assert len(segmenter._pcm) <= 10.3 * BYTES_PER_S + FRAME_BYTES
     assert max(durations_s) <= 10
     assert sum(durations_s) > 90

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from boundary.messages import CHUNK_BYTES, WINDOW_BYTES, Closed, Consumed, Recognized, cost_bytes
 from config.sections import NetworkConfig, ServerConfig
+from protocol.data import Cause
 from server.session import (
     AskStatus,
     CutShort,
@@ -52,9 +53,10 @@ class Played:
         for action in self.session.take_actions():
             assert Release() not in self.asked or isinstance(action, Send)
             if isinstance(action, HandOn):
-                assert 0 < len(action.pcm) <= CHUNK_BYTES
-                self.heard += action.pcm
-                self.unconsumed.append(cost_bytes(len(action.pcm)))
+                assert isinstance(action.content, bytes)
+                assert 0 < len(action.content) <= CHUNK_BYTES
+                self.heard += action.content
+                self.unconsumed.append(cost_bytes(action.content))
                 assert sum(self.unconsumed) <= WINDOW_BYTES
                 assert Finish() not in self.asked
             elif isinstance(action, Record):
@@ -111,8 +113,8 @@ def test_a_session_from_beginning_to_end() -> None:
     played.tell(Granted(3))
     assert played.heard == played.recorded == b"speech"
     assert played.asked == [RequestEngine(), Finish()]
-    played.tell(Recognized(1, 0.5, 1.5, "text", 0.2))
-    played.tell(Recognized(1, 1.5, 2.5, "", 0.2))
+    played.tell(Recognized(1, 0.5, 1.5, Cause.SILENCE, "text", 0.2, None))
+    played.tell(Recognized(1, 1.5, 2.5, Cause.SILENCE, "", 0.2, None))
     played.tell(Closed(1))
     assert [(packet.header, packet.data) for packet in played.packets] == [
         (Header.WELCOME, b"engine 3 is yours"),
@@ -165,7 +167,7 @@ def test_who_takes_no_answers_is_not_read() -> None:
     played = Played().begin()
     text = "x" * 60_000
     for number in range(5):
-        played.tell(Recognized(1, number, number + 1, text, 0.1))
+        played.tell(Recognized(1, number, number + 1, Cause.SILENCE, text, 0.1, None))
     assert played.session.unsent_bytes > 256 * 1024
     assert not played.session.wants_input
     played.session.sent(60_000, START_S)
@@ -175,7 +177,7 @@ def test_who_takes_no_answers_is_not_read() -> None:
 def test_who_takes_no_answers_gets_no_more_of_them_and_no_more_audio_is_taken() -> None:
     played = Played().begin()
     for number in range(4):
-        played.tell(Recognized(1, number, number + 1, "x" * 60_000, 0.1))
+        played.tell(Recognized(1, number, number + 1, Cause.SILENCE, "x" * 60_000, 0.1, None))
     assert played.session.wants_input
     played.receive(STATUS + audio_packets(b"ab") + FINISH)
     states = [EngineState.RUNNING] * 2000
@@ -187,7 +189,7 @@ def test_who_takes_no_answers_gets_no_more_of_them_and_no_more_audio_is_taken() 
     played.act()
     assert played.heard == b"ab"
     assert played.session.phase is Phase.FINISHING
-    played.tell(Recognized(1, 5, 6, "x" * 60_000, 0.1))
+    played.tell(Recognized(1, 5, 6, Cause.SILENCE, "x" * 60_000, 0.1, None))
     assert not played.session.wants_input
 
 
@@ -293,7 +295,7 @@ def test_a_session_that_lasts_too_long_gets_its_text_first() -> None:
     assert played.now_s - START_S == pytest.approx(LIMIT_S, abs=TIMEOUT_S)
     assert played.asked[-1] == Finish()
     played.receive(audio_packets(b"too late") + FINISH + b"%x")
-    played.tell(Recognized(1, 0, 1, "text", 0.1))
+    played.tell(Recognized(1, 0, 1, Cause.SILENCE, "text", 0.1, None))
     played.tell(Closed(1))
     assert played.error == "TIMEOUT"
     assert Header.RESULT in [packet.header for packet in played.packets]
@@ -502,7 +504,7 @@ class World(RuleBasedStateMachine):
     @rule(text=st.sampled_from(["", "text", "x" * 60_000]))
     def recognise(self, text: str) -> None:
         self.results += bool(text)
-        self.played.tell(Recognized(1, 0.0, 1.0, text, 0.1))
+        self.played.tell(Recognized(1, 0.0, 1.0, Cause.SILENCE, text, 0.1, None))
 
     @precondition(lambda self: self.session.phase is Phase.FINISHING and not self.played.unconsumed)
     @rule()

@@ -9,8 +9,10 @@ import pytest
 from bench.recordings import Recording
 from bench.speech import segments
 from recognizer.recognizer import Recognizer, RecognizerSettings
+from recognizer.request import Request
 
 RATE = 16000
+ENGLISH, KOREAN = Request("en"), Request("ko")
 DURATION_S = 3
 RESULTS_FROM_NOISE = 2  # of the recordings without speech, three minutes: music and laughter are the hard ones
 
@@ -22,7 +24,7 @@ def recognizer() -> Recognizer:
 
 @pytest.fixture(scope="module")
 def english() -> Recognizer:
-    return Recognizer(RecognizerSettings(language="en"), threads=2)
+    return Recognizer(RecognizerSettings(), threads=2)
 
 
 def time_s() -> npt.NDArray[np.float64]:
@@ -57,47 +59,47 @@ NOISES: Dict[str, Callable[[], npt.NDArray[np.float64]]] = {
 
 @pytest.mark.parametrize("noise", NOISES.values(), ids=NOISES.keys())
 def test_noise_has_no_text(recognizer: Recognizer, noise: Callable[[], npt.NDArray[np.float64]]) -> None:
-    assert recognizer.recognize(noise().astype(np.float32)).text == ""
+    assert recognizer.recognize(noise().astype(np.float32), KOREAN).text == ""
 
 
 def test_recordings_without_speech_have_next_to_no_text(recognizer: Recognizer, recordings: List[Recording]) -> None:
     silent = [recording for recording in recordings if not recording.references]
-    found = [recognizer.recognize(samples) for recording in silent for samples in segments(recording.pcm)]
+    found = [recognizer.recognize(samples, KOREAN) for recording in silent for samples in segments(recording.pcm)]
     assert len(found) > 20
     assert len([recognition for recognition in found if recognition.text]) <= RESULTS_FROM_NOISE
 
 
 def test_speech_has_text_also_when_it_is_soft(english: Recognizer, phrase: bytes) -> None:
     (samples,) = segments(phrase)
-    assert "better" in english.recognize(samples).text.lower()
-    assert "better" in english.recognize(samples * np.float32(0.05)).text.lower()
+    assert "better" in english.recognize(samples, ENGLISH).text.lower()
+    assert "better" in english.recognize(samples * np.float32(0.05), ENGLISH).text.lower()
 
 
 def test_the_window_follows_the_speech(english: Recognizer, phrase: bytes) -> None:
     (samples,) = segments(phrase)
     duration_s = len(samples) / RATE
-    assert duration_s < english.recognize(samples).window_s <= duration_s + 1.5
+    assert duration_s < english.recognize(samples, ENGLISH).window_s <= duration_s + 1.5
 
 
 @pytest.mark.parametrize("beam_size", [1, 5])
 def test_a_short_window_hears_what_the_full_one_hears(phrase: bytes, beam_size: int) -> None:
     (samples,) = segments(phrase)
     short, full = (
-        Recognizer(RecognizerSettings(language="en", beam_size=beam_size, compute="float32", window=window), threads=2)
+        Recognizer(RecognizerSettings(beam_size=beam_size, compute="float32", window=window), threads=2)
         for window in ("auto", "full")
     )
-    assert short.recognize(samples).text == full.recognize(samples).text
+    assert short.recognize(samples, ENGLISH).text == full.recognize(samples, ENGLISH).text
 
 
 def test_the_same_utterance_has_the_same_text_every_time(english: Recognizer, phrase: bytes) -> None:
     (samples,) = segments(phrase)
     noisy = samples + np.random.default_rng(3).normal(0, 0.2, len(samples)).astype(np.float32)
-    assert english.recognize(noisy) == english.recognize(noisy)
+    assert english.recognize(noisy, ENGLISH) == english.recognize(noisy, ENGLISH)
 
 
 def test_the_language_is_found_when_it_is_not_given(phrase: bytes) -> None:
     (samples,) = segments(phrase)
-    recognition = Recognizer(RecognizerSettings(language="auto"), threads=2).recognize(samples)
+    recognition = Recognizer(RecognizerSettings(), threads=2).recognize(samples, Request("auto"))
     assert recognition.language == "en"
     assert "better" in recognition.text.lower()
 
@@ -105,11 +107,11 @@ def test_the_language_is_found_when_it_is_not_given(phrase: bytes) -> None:
 @pytest.mark.parametrize("compute", ["float32", "bfloat16", "int8"])
 def test_every_precision_recognises(phrase: bytes, compute: str) -> None:
     (samples,) = segments(phrase)
-    settings = RecognizerSettings(language="en", compute=compute)
-    assert "better" in Recognizer(settings, threads=2).recognize(samples).text.lower()
+    settings = RecognizerSettings(compute=compute)
+    assert "better" in Recognizer(settings, threads=2).recognize(samples, ENGLISH).text.lower()
 
 
 def test_of_a_segment_and_its_pre_roll_the_last_30_s_are_heard(english: Recognizer, phrase: bytes) -> None:
     (samples,) = segments(phrase)
     before = np.zeros(30 * RATE, dtype=np.float32)
-    assert "better" in english.recognize(np.concatenate([before, samples])).text.lower()
+    assert "better" in english.recognize(np.concatenate([before, samples]), ENGLISH).text.lower()

@@ -10,11 +10,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from boundary.messages import (
     Abort,
-    Audio,
     Closed,
     Command,
     Consumed,
     Finish,
+    Input,
     Open,
     Opened,
     Ready,
@@ -22,6 +22,7 @@ from boundary.messages import (
     StartFailed,
     Working,
 )
+from protocol.data import Cause
 from server.supervision import (
     Action,
     AllReady,
@@ -65,8 +66,8 @@ def answer(command: Command) -> Any:
     """What a healthy engine answers in the end."""
     if isinstance(command, Open):
         return Opened(command.session)
-    if isinstance(command, Audio):
-        return Consumed(command.session, len(command.pcm), in_utterance=False)
+    if isinstance(command, Input):
+        return Consumed(command.session, len(command.content), in_utterance=False)
     return Closed(command.session)
 
 
@@ -309,7 +310,7 @@ def test_an_end_that_comes_after_it_is_over_does_not_touch_the_next_session() ->
     rules.heard(0, Opened(1), 0)
     rules.heard(0, Closed(1), 0)
     assert rules.release(1, 0) == []
-    assert rules.hand_on(2, b"ab", 0) == [Tell(0, Audio(2, b"ab"))]
+    assert rules.hand_on(2, b"ab", 0) == [Tell(0, Input(2, b"ab"))]
 
 
 def test_a_sign_of_life_is_enough() -> None:
@@ -375,11 +376,11 @@ def test_results_of_a_session_reach_it_alone() -> None:
     rules.request(1, 0, 0)
     rules.release(1, 0)
     rules.request(2, 60, 0)
-    stale = Recognized(1, 0.0, 1.0, "stale", 0.1)
+    stale = Recognized(1, 0.0, 1.0, Cause.SILENCE, "stale", 0.1, None)
     assert rules.heard(0, stale, 0) == []
     rules.heard(0, Closed(1), 0)
     assert rules.heard(0, stale, 0) == []
-    fresh = Recognized(2, 0.0, 1.0, "fresh", 0.1)
+    fresh = Recognized(2, 0.0, 1.0, Cause.SILENCE, "fresh", 0.1, None)
     assert rules.heard(0, fresh, 0) == [Inform(2, fresh)]
 
 
@@ -551,7 +552,11 @@ class World(RuleBasedStateMachine):
         process = self.processes[slot]
         process.last_s = self.now_s
         if recognises and process.session is not None:
-            self.carry_out(self.supervision.heard(slot, Recognized(process.session, 0, 1, "text", 0.1), self.now_s))
+            self.carry_out(
+                self.supervision.heard(
+                    slot, Recognized(process.session, 0, 1, Cause.SILENCE, "text", 0.1, None), self.now_s
+                )
+            )
         self.carry_out(self.supervision.heard(slot, process.next_answer(), self.now_s))
 
     @rule(choice=st.integers(0, 9), short_of_room=st.booleans())

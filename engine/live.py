@@ -1,0 +1,43 @@
+"""When an open utterance is looked at again for live text, and what its client has been shown of it. Pure."""
+
+from typing import Optional
+
+from protocol.data import Partial
+
+INTERVAL_S = 0.5  # of new sound between two looks, where there is a core for it
+_NEVER_S = -1.0
+
+
+class LiveSchedule:
+    """One session's live text. Times are those of its audio, in seconds."""
+
+    def __init__(self) -> None:
+        self.utterance_start_s = _NEVER_S  # where the sound of the one begins that is looked at
+        self._looked_s = 0.0  # up to where
+        self._shown: Optional[Partial] = None
+
+    def is_due(self, audio_start_s: float, heard_s: float) -> bool:
+        """Whether there is enough new sound of the open utterance, which begins there and is heard up to there."""
+        looked_s = self._looked_s if audio_start_s == self.utterance_start_s else audio_start_s
+        return heard_s - looked_s >= INTERVAL_S
+
+    def begin(self, audio_start_s: float) -> bool:
+        """The open utterance begins there; whether it is another one than before."""
+        is_new = audio_start_s != self.utterance_start_s
+        if is_new:
+            self.utterance_start_s = audio_start_s
+            self._looked_s = audio_start_s
+            self._shown = None
+        return is_new
+
+    def looked(self, heard_s: float) -> None:
+        """It was looked at up to there."""
+        self._looked_s = heard_s
+
+    def news(self, partial: Partial) -> Optional[Partial]:
+        """What its client is to be shown: nothing, where there is nothing or it says what was shown before."""
+        texts = (partial.stable, partial.unstable)
+        if not any(texts) or (self._shown is not None and texts == self._shown[2:]):
+            return None
+        self._shown = partial
+        return partial

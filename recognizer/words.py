@@ -1,0 +1,107 @@
+"""Tokens and where their heads listened → words with times and confidences.
+
+As `whisper.timing` does it: one pass over the whole text, the scores of the alignment heads, dynamic time warping.
+"""
+
+import codecs
+import math
+import re
+from dataclasses import dataclass
+from typing import Iterator, List, NamedTuple, Sequence, Tuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import log_softmax
+from whisper.audio import TOKENS_PER_SECOND
+from whisper.timing import dtw, median_filter
+from whisper.tokenizer import Tokenizer
+
+from recognizer.decoder import TORN, FastDecoder
+from recognizer.request import TimedWord
+
+_MEDIAN_FILTER_POSITIONS = 7  # of the encoder; as whisper.timing
+
+
+@dataclass(frozen=True)
+class Spelt:
+    """A word, and the tokens `first` to `last` that spell it."""
+
+    text: str
+    first: int
+    last: int
+
+
+class Aligned(NamedTuple):
+    """Of the text's tokens: when each begins, in seconds, and after them the end; log-probability of each."""
+
+    starts_s: List[float]
+    logprobs: List[float]
+
+
+def align(
+    decoder: FastDecoder, tokenizer: Tokenizer, prefix: Sequence[int], tokens: Sequence[int], duration_s: float
+) -> Aligned:
+    """Place the text `tokens` in the first `duration_s` of what the decoder listens to; `prefix` is said before them.
+
+    Both without special tokens; `tokens` not empty.
+    """
+    begin = tokenizer.sot_sequence_including_notimestamps
+    said = torch.tensor([*begin, *prefix, *tokens, tokenizer.eot], device=decoder.embedding.device)
+    logits, scores = decoder.follow(said)
+    first = len(begin) + len(prefix) - 1  # what stands there foretells the first of `tokens`
+    foretold = log_softmax(logits[first : first + len(tokens), : tokenizer.eot], dim=-1)
+    logprobs = foretold.gather(1, said[first + 1 : -1, None])[:, 0].tolist()
+    starts_s = _starts_s(scores, len(begin) - 1, duration_s)[len(prefix) :]
+    return Aligned(starts_s, logprobs)
+
+
+def _starts_s(scores: Tensor, n_before: int, duration_s: float) -> List[float]:
+    """When each token after the first `n_before` begins, and the last ends; `scores` (n_heads, length, n_positions)."""
+    n_positions = max(1, min(scores.shape[-1], math.ceil(duration_s * TOKENS_PER_SECOND)))
+    weights = scores[:, :, :n_positions].softmax(dim=-1)
+    deviation, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
+    smooth = median_filter((weights - mean) / deviation, _MEDIAN_FILTER_POSITIONS).mean(dim=0)
+    token_path, position_path = dtw(-smooth[n_before:-1])
+    starts = [0.0] * (len(smooth) - n_before - 1)
+    for token, position in zip(reversed(token_path.tolist()), reversed(position_path.tolist())):
+        starts[int(token)] = min(position / TOKENS_PER_SECOND, duration_s)
+    return starts
+
+
+def spell(tokenizer: Tokenizer, tokens: Sequence[int]) -> List[Spelt]:
+    """The words that stand between blanks in what `tokens` say, in whole characters (`decoder.whole_text`)."""
+    characters = list(_characters(tokenizer, tokens))
+    text = "".join(character for character, _, _ in characters)
+    torn = {index for match in TORN.finditer(text) for index in range(*match.span())}
+    whole = [one for index, one in enumerate(characters) if index not in torn]
+    text = "".join(character for character, _, _ in whole)
+    return [
+        Spelt(match.group(), whole[match.start()][1], whole[match.end() - 1][2]) for match in re.finditer(r"\S+", text)
+    ]
+
+
+def _characters(tokenizer: Tokenizer, tokens: Sequence[int]) -> Iterator[Tuple[str, int, int]]:
+    """Each character, with the first and the last of the tokens that hold it."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    began = 0  # token with the first byte of the character that is open
+    for index, token in enumerate(tokens):
+        if not decoder.getstate()[0]:
+            began = index
+        for character in decoder.decode(tokenizer.encoding.decode_single_token_bytes(token)):
+            yield character, began, index
+            began = index
+    for character in decoder.decode(b"", final=True):
+        yield character, began, len(tokens) - 1
+
+
+def timed(
+    spelt: Sequence[Spelt], aligned: Aligned, confidences: Sequence[float], end_s: float, offset_s: float
+) -> Tuple[TimedWord, ...]:
+    """Words with rising times up to `end_s`, counted from `offset_s`."""
+    words: List[TimedWord] = []
+    before_s = 0.0
+    for word, confidence in zip(spelt, confidences):
+        start_s = min(max(aligned.starts_s[word.first], before_s), end_s)
+        before_s = min(max(aligned.starts_s[word.last + 1], start_s), end_s)
+        words.append(TimedWord(word.text, start_s - offset_s, before_s - offset_s, confidence))
+    return tuple(words)
