@@ -9,17 +9,22 @@ import re
 from dataclasses import dataclass
 from typing import Iterator, List, NamedTuple, Sequence, Tuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 from whisper.audio import TOKENS_PER_SECOND
-from whisper.timing import dtw, median_filter
+from whisper.timing import median_filter
 from whisper.tokenizer import Tokenizer
 
 from recognizer.decoder import TORN, FastDecoder
 from recognizer.request import TimedWord
 
+Matrix = npt.NDArray[np.float64]
+
 _MEDIAN_FILTER_POSITIONS = 7  # of the encoder; as whisper.timing
+_LEAST_DEVIATION = 1e-9  # where no token listens, all are the same
 
 
 @dataclass(frozen=True)
@@ -60,12 +65,37 @@ def _starts_s(scores: Tensor, n_before: int, duration_s: float) -> List[float]:
     n_positions = max(1, min(scores.shape[-1], math.ceil(duration_s * TOKENS_PER_SECOND)))
     weights = scores[:, :, :n_positions].softmax(dim=-1)
     deviation, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
-    smooth = median_filter((weights - mean) / deviation, _MEDIAN_FILTER_POSITIONS).mean(dim=0)
-    token_path, position_path = dtw(-smooth[n_before:-1])
-    starts = [0.0] * (len(smooth) - n_before - 1)
-    for token, position in zip(reversed(token_path.tolist()), reversed(position_path.tolist())):
-        starts[int(token)] = min(position / TOKENS_PER_SECOND, duration_s)
-    return starts
+    even = (weights - mean) / deviation.clamp(min=_LEAST_DEVIATION)
+    smooth = median_filter(even, _MEDIAN_FILTER_POSITIONS).mean(dim=0)
+    positions = warp(-smooth[n_before:-1].double().cpu().numpy())
+    return [min(position / TOKENS_PER_SECOND, duration_s) for position in positions]
+
+
+def warp(cost: Matrix) -> List[int]:
+    """The first column of each row on the cheapest way through `cost`: dynamic time warping as `whisper.timing.dtw`.
+
+    That one is compiled for seconds when it is first called, and starts threads, which no fork inherits.
+    """
+    n_rows, n_columns = cost.shape
+    total = np.full((n_rows + 1, n_columns + 1), np.inf)
+    total[0, 0] = 0
+    for row in range(n_rows):
+        entered = np.minimum(total[row, :-1], total[row, 1:])  # from the row above, straight or aslant
+        sums = np.cumsum(cost[row])
+        total[row + 1, 1:] = sums + np.minimum.accumulate(entered - sums + cost[row])
+    firsts = [0] * n_rows
+    row, column = n_rows, n_columns
+    while row > 1:
+        aslant, above, left = total[row - 1, column - 1], total[row - 1, column], total[row, column - 1]
+        if aslant < above and aslant < left:
+            row, column = row - 1, column - 1
+            firsts[row] = column
+        elif above < aslant and above < left:
+            row -= 1
+            firsts[row] = column - 1
+        else:
+            column -= 1
+    return firsts
 
 
 def spell(tokenizer: Tokenizer, tokens: Sequence[int]) -> List[Spelt]:
