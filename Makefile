@@ -12,6 +12,9 @@
 #               recording of three)
 # make bench-load  install, measure the latency of a server under 1 to 24 clients over SPEECH_DIR, beside one that
 #               pushes and under 100 silent ones, print tables and draw the first (SECONDS_EACH=60: that count, of each)
+# make bench-long  install, error rate of speech without pauses over SPEECH_DIR: a server beside recognisers that get the
+#               whole file
+# make bench-confidence  install, how many of the words said with a confidence are right, over SPEECH_DIR
 # make serve    install, run the server with config_vad.yaml
 
 PYTHON ?= python3
@@ -25,7 +28,7 @@ SECONDS ?= 300
 LOAD := $(BIN)/python -m bench.load --seconds $(SECONDS_EACH)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test test-pythons check soak fuzz bench bench-load serve clean
+.PHONY: demo test test-pythons check soak fuzz bench bench-load bench-long bench-confidence serve clean
 
 demo: .venv/.speech
 	$(BIN)/python -m demo
@@ -57,6 +60,12 @@ bench-load: .venv/.dev .venv-bench/.installed
 	$(LOAD) --clients 1 8 16 24 --bench-python .venv-bench/bin/python --svg docs/benchmarks-load.svg
 	$(LOAD) --clients 8 --neighbour
 	$(LOAD) --clients 100 --silence
+
+bench-long: .venv/.dev .venv-bench/.installed
+	$(BIN)/python -m bench.long --bench-python .venv-bench/bin/python
+
+bench-confidence: .venv/.dev
+	$(BIN)/python -m bench.confidence
 
 serve: .venv/.server
 	$(BIN)/python tcp_server.py
