@@ -12,6 +12,8 @@
 #               recording of three)
 # make bench-load  install, measure the latency of a server under 1 to 24 clients over SPEECH_DIR, beside one that
 #               pushes and under 100 silent ones, print tables and draw the first (SECONDS_EACH=60: that count, of each)
+# make bench-live  install, measure how soon words are shown and stable under 1, 4 and 8 clients over SPEECH_DIR, Korean
+#               and English, print a table and draw it (SECONDS_EACH=60: that count, with live text and without, of each)
 # make bench-long  install, error rate of speech without pauses over SPEECH_DIR: a server beside recognisers that get the
 #               whole file
 # make bench-confidence  install, how many of the words said with a confidence are right, over SPEECH_DIR
@@ -28,7 +30,7 @@ SECONDS ?= 300
 LOAD := $(BIN)/python -m bench.load --seconds $(SECONDS_EACH)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test test-pythons check soak fuzz bench bench-load bench-long bench-confidence serve clean
+.PHONY: demo test test-pythons check soak fuzz bench bench-load bench-live bench-long bench-confidence serve clean
 
 demo: .venv/.speech
 	$(BIN)/python -m demo
@@ -60,6 +62,10 @@ bench-load: .venv/.dev .venv-bench/.installed
 	$(LOAD) --clients 1 8 16 24 --bench-python .venv-bench/bin/python --svg docs/benchmarks-load.svg
 	$(LOAD) --clients 8 --neighbour
 	$(LOAD) --clients 100 --silence
+
+bench-live: .venv/.dev .venv-bench/.installed
+	$(BIN)/python -m bench.live --seconds $(SECONDS_EACH) --bench-python .venv-bench/bin/python \
+		--svg docs/benchmarks-live.svg
 
 bench-long: .venv/.dev .venv-bench/.installed
 	$(BIN)/python -m bench.long --bench-python .venv-bench/bin/python

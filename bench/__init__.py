@@ -2,11 +2,13 @@
 
 recordings.py  recordings with transcripts
 speech.py      a recording cut as the server cuts it; how wrong a text is
+serving.py     the server that is measured
 command.py     what every benchmark's command has: options, another environment
 report.py      what came out, as a table and as JSON
 chart.py       the same as a picture
 recognizers/   `python -m bench.recognizers`: recognisers in turns over the same segments
 load/          `python -m bench.load`: a server under clients that speak in real time
+live/          `python -m bench.live`: text that is shown while somebody speaks
 archive/       `python -m bench.archive`: recordings one after the other through a server
 long/          `python -m bench.long`: speech without pauses, through a server and by the whole file
 confidence/    `python -m bench.confidence`: how many of the words said with a confidence are right

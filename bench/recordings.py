@@ -36,6 +36,14 @@ def read_recordings(folder: Path) -> List[Recording]:
     ]
 
 
+def read_spoken(folder: Path, language: str) -> List[Recording]:
+    """Those in a language, with a reference; raises SystemExit also where there is none."""
+    chosen = [one for one in read_recordings(folder) if one.language == language and one.references]
+    if not chosen:
+        raise SystemExit(f"{folder}: no recording in {language} with a reference")
+    return chosen
+
+
 def _read_pcm(path: Path) -> bytes:
     try:
         with wave.open(str(path), "rb") as file:

@@ -50,3 +50,8 @@ def number(value: Optional[float], digits: int = 0, unit: str = "") -> str:
 def percent(share: Optional[float]) -> str:
     """A share with one digit after the point."""
     return number(None if share is None else 100 * share, 1, " %")
+
+
+def counts(by_kind: Mapping[str, int]) -> str:
+    """How many of each kind."""
+    return ", ".join(f"{count} {kind}" for kind, count in by_kind.items() if count) or "0"

@@ -57,6 +57,10 @@ class Continuity:
         held_s = utterance.audio_start_s - before.said_until_s if before.left else 0.0
         return Context(samples, held_s, before.text, before.language)
 
+    def start_s(self, utterance: Utterance) -> float:
+        """Where the utterance begins, with what was left to it."""
+        return self._before.said_until_s if self._left and self._before is not None else utterance.start_s
+
     def wants_words(self, utterance: Utterance) -> bool:
         """Whether it has to be known where the words are."""
         return self._is_on and utterance.is_cut_off
@@ -67,9 +71,8 @@ class Continuity:
 
     def say(self, utterance: Utterance, samples: Samples, recognition: Recognition) -> Said:
         """What is said now, of an utterance with these samples; the rest is left to the next one."""
-        left_before, start_s = self._left, utterance.start_s
+        left_before, start_s = self._left, self.start_s(utterance)
         if left_before and self._before is not None:
-            start_s = self._before.said_until_s
             samples = np.append(self._before.samples[-self._n_left(utterance) :], samples)
         words = tuple(_moved(word, utterance.audio_start_s) for word in recognition.words)
         text, end_s = recognition.text, utterance.end_s

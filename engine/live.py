@@ -14,6 +14,7 @@ class LiveSchedule:
     def __init__(self) -> None:
         self.utterance_start_s = _NEVER_S  # where the sound of the one begins that is looked at
         self._looked_s = 0.0  # up to where
+        self._settled_s = _NEVER_S  # up to where it was recognised in a pause
         self._shown: Optional[Partial] = None
 
     def is_due(self, audio_start_s: float, heard_s: float) -> bool:
@@ -27,12 +28,19 @@ class LiveSchedule:
         if is_new:
             self.utterance_start_s = audio_start_s
             self._looked_s = audio_start_s
+            self._settled_s = _NEVER_S
             self._shown = None
         return is_new
 
     def looked(self, heard_s: float) -> None:
         """It was looked at up to there."""
         self._looked_s = heard_s
+
+    def settle(self, end_s: float) -> bool:
+        """It was recognised in the pause behind `end_s`; whether that is news."""
+        is_new = end_s != self._settled_s
+        self._settled_s = end_s
+        return is_new
 
     def news(self, partial: Partial) -> Optional[Partial]:
         """What its client is to be shown: nothing, where there is nothing or it says what was shown before."""

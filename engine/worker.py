@@ -5,19 +5,21 @@ import logging
 import time
 from typing import Any, Iterator, NamedTuple, Optional
 
-from boundary.messages import Ready, Recognized, StartFailed, Working
+from boundary.messages import Heard, Ready, Recognized, StartFailed, Working
 from boundary.settings import EngineSettings
-from engine.continuity import Continuity, Said
+from engine.continuity import HELD_S, Continuity, Said
 from engine.listener import Listener
 from engine.live import LiveSchedule
 from engine.segmenter import Utterance
 from engine.turns import CORES, Board, Work
 from forkserver import heap, template
-from protocol.data import Detail, Word
+from protocol.data import Detail, Partial, Word
 from recognizer import RecognizerError
 from recognizer.audio import Samples, to_samples
+from recognizer.live import LiveText
 from recognizer.recognizer import Cancelled, Recognizer
 from recognizer.request import Recognition, Request
+from recognizer.stability import may_settle
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +66,7 @@ class EngineWorker:
         self._began_s = 0.0  # with the recognition; moved on by pauses
         self._give_way_until_s = 0.0
         self._recognizer: Recognizer
+        self._live_text: LiveText
 
     def run(self) -> None:
         """Take the model, then serve until the server goes away."""
@@ -73,12 +76,14 @@ class EngineWorker:
         except RecognizerError as error:
             self._answers.put(StartFailed(str(error)))
             return
+        self._live_text = LiveText(self._recognizer)
         self._answers.put(Ready())
         while True:
             utterance = self._listener.poll()
             self._follow_session()
             if utterance is None:
                 self._work_ahead()
+                self._work_on_live_text()
                 utterance = self._listener.next(_TURN_S if self._wants_turn else None)
                 self._follow_session()
             if utterance is not None and not self._listener.is_aborted:
@@ -175,6 +180,56 @@ class EngineWorker:
         self._give_way_until_s = time.monotonic() + _GIVE_WAY_LIMIT_S
         self._board.mark(self._index, work)
 
+    # --- live text
+
+    def _work_on_live_text(self) -> None:
+        """Show more of the open utterance, if it is time."""
+        begins_s = self._listener.open_since_s
+        if not self._asked.partial or begins_s is None or self._listener.waiting is not None:
+            self._want_turn(False)
+        elif self._result is not None and self._result.utterance == self._listener.ending:
+            self._want_turn(False)
+            self._show_settled(self._result)
+        elif not self._schedule.is_due(begins_s, self._listener.heard_s):
+            self._want_turn(False)
+        else:
+            self._want_turn(True)
+            if not self._must_give_way(Work.LIVE_TEXT) and self._board.is_next(self._index, time.monotonic()):
+                self._look()
+
+    def _look(self) -> None:
+        utterance = self._listener.so_far
+        assert utterance is not None
+        self._want_turn(False)
+        self._follow_utterance(utterance)
+        self._schedule.looked(self._listener.heard_s)
+        stable_until_s = utterance.start_s + self._settings.vad.max_speech_duration - HELD_S - utterance.audio_start_s
+        with self._working(utterance, Work.LIVE_TEXT):
+            text = self._live_text.tick(_samples(utterance), self._is_cancelled, stable_until_s)
+            self._show(utterance, text.stable, text.unstable)
+
+    def _show_settled(self, result: _Result) -> None:
+        """What was recognised in a pause is most likely right, also where the utterance goes on."""
+        utterance, recognition = result.utterance, result.recognition
+        silence_s = self._listener.heard_s - utterance.end_s
+        if not recognition.text or not may_settle(recognition.avg_logprob, silence_s):
+            return
+        self._follow_utterance(utterance)
+        if self._schedule.settle(utterance.end_s):
+            text = self._live_text.settle(recognition.text, recognition.language)
+            self._show(utterance, text.stable, text.unstable)
+
+    def _follow_utterance(self, utterance: Utterance) -> None:
+        if self._schedule.begin(utterance.audio_start_s):
+            self._live_text.begin(self._request(utterance))
+
+    def _show(self, utterance: Utterance, stable: str, unstable: str) -> None:
+        assert self._session is not None
+        start_s = self._continuity.start_s(utterance)
+        partial = self._schedule.news(Partial(start_s, utterance.end_s, stable, unstable))
+        if partial is not None and self._listener.waiting is None:
+            self._answers.put(Heard(self._session, partial))
+
     def _want_turn(self, wanted: bool) -> None:
         if wanted != self._wants_turn:
             self._wants_turn = wanted
@@ -191,8 +246,11 @@ class EngineWorker:
                 return True
             if not self._must_give_way(self._work):
                 break
+            if self._work is Work.LIVE_TEXT:  # others need not share the cores with it
+                self._board.mark(self._index, Work.NONE)
             time.sleep(_GIVE_WAY_S)
             self._began_s += _GIVE_WAY_S
+        self._board.mark(self._index, self._work)
         self._share_cores()
         return False
 
@@ -213,7 +271,9 @@ class EngineWorker:
     def _must_give_way(self, work: Work) -> bool:
         """Whether more urgent work needs the cores."""
         if work is Work.LIVE_TEXT:
-            return self._board.others(self._index, Work.LIVE_TEXT if self._work is Work.NONE else Work.AHEAD) >= CORES
+            has_begun = self._work is Work.LIVE_TEXT
+            others = self._board.others(self._index, Work.AHEAD if has_begun else Work.LIVE_TEXT)
+            return others + self._board.others(self._index, Work.LIVE) >= CORES  # who is waited for has two
         if work is Work.AHEAD:
             return self._board.others(self._index, Work.BEHIND) + self._board.ahead_before(self._index) >= CORES
         late = time.monotonic() >= self._give_way_until_s
@@ -228,7 +288,7 @@ class EngineWorker:
 
     def _share_cores(self) -> None:
         """All cores for an engine that works alone, one for each where many do."""
-        threads = max(1, CORES // (1 + self._board.others(self._index, Work.AHEAD)))
+        threads = max(1, CORES // (1 + self._board.others(self._index, Work.LIVE_TEXT)))
         if threads != self._threads:
             self._threads = threads
             self._recognizer.use_threads(threads)

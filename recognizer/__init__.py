@@ -8,6 +8,10 @@
     recognizer.py    the recogniser: windows, second tries, what is speech
     encoder.py       Whisper's encoder over as much sound as there is
     decoder.py       Whisper's decoder with memory allocated once, behind openai-whisper's loop
+    live.py          an open utterance: text that stays, and text that may change
+    look.py          what the decoder hears in as much of it as there is
+    stability.py     which of its words stay (pure)
+    hearing.py       the encoder over an utterance that grows
     layers.py        what both are built of
     precision.py     float32, bfloat16, int8: which, and how
     int8.py          matrices in int8

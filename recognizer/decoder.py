@@ -131,6 +131,10 @@ class FastDecoder(nn.Module):
         """Begin an utterance: (n_audio_ctx, n_state) from the encoder."""
         self._heard = [layer.listen(features) for layer in self._blocks()]
 
+    def hear(self, heard: List[Tuple[Tensor, Tensor]]) -> None:
+        """Begin an utterance of which each layer's keys and values are there (hearing.py)."""
+        self._heard = heard
+
     def prompt(self, tokens: Tensor) -> Tensor:
         """Run the tokens (length,) that every hypothesis begins with; returns logits (length, n_vocab)."""
         logits: Tensor = self(tokens[None], 0, self._heard, causal=True)[0]
@@ -155,10 +159,11 @@ class FastDecoder(nn.Module):
         logits: Tensor = self.vocabulary(self.norm(x))
         return logits.float()
 
-    def follow(self, tokens: Tensor, offset: int = 0) -> Tuple[Tensor, Tensor]:
+    def follow(self, tokens: Tensor, offset: int = 0, logits_from: int = 0) -> Tuple[Tensor, Tensor]:
         """As `forward` of one hypothesis (length,), and where its alignment heads listen.
 
-        Logits (length, n_vocab), and scores before their softmax (n_alignment_heads, length, n_audio_ctx).
+        Logits (length - logits_from, n_vocab), and scores before their softmax (n_alignment_heads, length,
+        n_audio_ctx).
         """
         x = (self.embedding[tokens] + self.positions[offset : offset + len(tokens)])[None]
         scores: List[Tensor] = []
@@ -168,7 +173,7 @@ class FastDecoder(nn.Module):
             heads = [head for of_layer, head in self.alignment_heads if of_layer == index]
             scores.append(layer.cross_scores(asked, self._heard[index], heads))
             x = layer.feed_forward(x + layer.cross_attend(asked, self._heard[index]))
-        logits: Tensor = self.vocabulary(self.norm(x))
+        logits: Tensor = self.vocabulary(self.norm(x[:, logits_from:]))
         return logits[0].float(), torch.cat(scores)
 
     def rearrange(self, sources: List[int], length: int) -> None:
@@ -257,3 +262,9 @@ class FastTask(DecodingTask):  # type: ignore[misc]
 def whole_text(tokenizer: Tokenizer, tokens: List[int]) -> str:
     """The text of `tokens` without the characters of which parts are missing, and without blanks around it."""
     return TORN.sub("", tokenizer.decode(tokens)).strip()
+
+
+def text_tokens(tokenizer: Tokenizer, text: str) -> Tuple[int, ...]:
+    """The tokens of a text from outside: what it spells like a special token is none."""
+    text = text.strip()
+    return tuple(tokenizer.encoding.encode(" " + text, disallowed_special=())) if text else ()

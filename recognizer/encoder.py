@@ -105,8 +105,11 @@ class FastEncoder(nn.Module):
         return cast(Iterator[_Layer], iter(self.layers))
 
     def _embed(self, mel: Tensor) -> Tensor:
+        return self._embed_at(mel, 0)
+
+    def _embed_at(self, mel: Tensor, first: int) -> Tensor:
         x: Tensor = self.conv2(self.conv1(mel[None])).transpose(1, 2)
-        return x + self.positions[: x.shape[1]]
+        return x + self.positions[first : first + x.shape[1]]
 
     def _weights_of_silence(self, n_ctx: int) -> Optional[Tensor]:
         """Scores that make each kept position behind a window count for all that it stands for."""

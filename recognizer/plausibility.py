@@ -26,6 +26,7 @@ _TOKENS_MOST = 220
 
 # Shorter, and people do say it twice in a row.
 _TWICE = re.compile(r"(\w{8,})\1")
+_FEW_LETTERS = 8
 _ONE_SOUND = re.compile(r"([^\W\d_])\1{3,}|([a-z]{2})\2{3,}")
 
 
@@ -41,12 +42,16 @@ def is_loop(result: DecodingResult, token_limit: int) -> bool:
 
 def is_said_twice(text: str) -> bool:
     """Whether a sentence comes twice in a row: what Whisper most likely does wrong in a short window."""
-    return _TWICE.search(re.sub(r"\W", "", text)) is not None
+    return _TWICE.search(_letters(text)) is not None
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"\W", "", text).casefold()
 
 
 def is_one_sound(text: str) -> bool:
     """Whether a single syllable or letter, or two Latin ones, four times or more, are all there is. Digits are said."""
-    return _ONE_SOUND.fullmatch(re.sub(r"\W", "", text).casefold()) is not None
+    return _ONE_SOUND.fullmatch(_letters(text)) is not None
 
 
 def goes_on_well(before: str, result: DecodingResult, token_limit: int) -> bool:
@@ -54,6 +59,13 @@ def goes_on_well(before: str, result: DecodingResult, token_limit: int) -> bool:
     if is_loop(result, token_limit) or result.avg_logprob < AVG_LOGPROB_LIMIT:
         return False
     return is_said_twice(before) or not is_said_twice(f"{before} {result.text}")
+
+
+def is_rest(before: str, result: DecodingResult, token_limit: int) -> bool:
+    """Whether `result` is what was said behind `before`, and not what Whisper writes where nothing is left to write."""
+    rest = _letters(result.text)
+    is_new = rest and (len(rest) < _FEW_LETTERS or rest not in _letters(before))
+    return bool(is_new) and result.avg_logprob > SOUND_LOGPROB and goes_on_well(before, result, token_limit)
 
 
 def looks_wrong(result: DecodingResult, token_limit: int) -> bool:

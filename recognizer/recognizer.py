@@ -9,8 +9,8 @@ import contextlib
 import functools
 import logging
 import math
-from dataclasses import dataclass
-from typing import Callable, Iterator, List, NamedTuple, Optional, Tuple
+from dataclasses import dataclass, replace
+from typing import Callable, ContextManager, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
@@ -19,15 +19,16 @@ from torch import Tensor
 from whisper.audio import N_SAMPLES
 from whisper.decoding import DecodingOptions, DecodingResult
 from whisper.tokenizer import get_tokenizer
+from whisper.utils import compression_ratio
 
 from recognizer import RecognizerError
 from recognizer.alignment import alignment_heads
 from recognizer.audio import SAMPLE_RATE, Samples
 from recognizer.catalog import AUTO_LANGUAGE
 from recognizer.confidence import word_confidence
-from recognizer.decoder import FastDecoder, FastTask
+from recognizer.decoder import FastDecoder, FastTask, text_tokens, whole_text
 from recognizer.encoder import FastEncoder
-from recognizer.plausibility import goes_on_well, is_loop, is_said_twice, is_speech, looks_wrong, most_tokens
+from recognizer.plausibility import goes_on_well, is_loop, is_rest, is_said_twice, is_speech, looks_wrong, most_tokens
 from recognizer.precision import Precision, apply_precision, choose_precision
 from recognizer.request import Context, Recognition, Request, TimedWord
 from recognizer.speech import SpeechDetector
@@ -46,6 +47,7 @@ _WINDOW_FLOOR_S = 2.0
 _WINDOW_STEP_S = 0.5
 
 _CONTEXT_AND_OWN_S = 24.0  # measured (docs/benchmarks.md): more of what was said before adds nothing
+_REST_S = 1.0  # of sound behind the last word, from which on there may be more words
 _SPECIAL_TOKENS = 5  # before the text and behind it
 
 _SAMPLING_SEED = 0  # the same utterance gives the same text, also where a temperature draws at random
@@ -69,6 +71,7 @@ class _Tried(NamedTuple):
     window_samples: int
     prefix: Tuple[int, ...]
     result: DecodingResult
+    words: Tuple[TimedWord, ...] = ()  # of the result, where they are known
 
 
 class _Task(NamedTuple):
@@ -96,6 +99,20 @@ class RecognizerSettings:
     beam_size: int = 5
     compute: str = "auto"
     window: str = "auto"
+
+
+class Parts(NamedTuple):
+    """Of a recogniser, for who listens to an utterance that has not ended.
+
+    `model` is for its sizes; `sharing()` lets the encoder compute with all threads that are allowed.
+    """
+
+    model: whisper.Whisper
+    encoder: FastEncoder
+    decoder: FastDecoder
+    speech_detector: SpeechDetector
+    beam_size: int
+    sharing: Callable[[], ContextManager[None]]
 
 
 class Recognizer:
@@ -126,6 +143,12 @@ class Recognizer:
         for layer in self._encoder.layers:
             layer.register_forward_pre_hook(self._check_cancelled)
         _log.info("%s on %s: %s", settings.size, self._device, precision)
+
+    @property
+    def parts(self) -> Parts:
+        """What it is made of."""
+        beam_size = self._settings.beam_size
+        return Parts(self._model, self._encoder, self._decoder, self._speech_detector, beam_size, self._sharing)
 
     def use_threads(self, threads: int) -> None:
         """From now on, also in the middle of an utterance, encode with so many processor threads."""
@@ -162,9 +185,9 @@ class Recognizer:
             language = self._spoken_language()
         task = _Task(request, language, token_limit)
         best = self._go_on(task, samples) or self._begin_anew(task, own, sounds_like_speech)
-        said = is_speech(best.result, token_limit, sounds_like_speech) and not (
-            best.prefix and not sounds_like_speech()
-        )
+        said = is_speech(best.result, token_limit, sounds_like_speech)
+        if best.prefix:  # Whisper's own estimate was of all the sound
+            said = said and sounds_like_speech()
         return self._told(best, request.words and said, said)
 
     def _go_on(self, task: _Task, samples: Samples) -> Optional[_Tried]:
@@ -175,13 +198,40 @@ class Recognizer:
         sound = _Sound(np.concatenate((context.samples, samples)), len(context.samples) / SAMPLE_RATE)
         if len(sound.samples) > _CONTEXT_AND_OWN_S * SAMPLE_RATE:
             return None
-        prefix = self._tokens(context.text)
+        prefix = text_tokens(self._tokenizer, context.text)
+        if not self._has_room(task, len(prefix)):
+            return None
         window_samples = self._first_window(sound)
         self._listen(sound, window_samples)
         result = self._decode(task, TEMPERATURES[0], prefix)
         if not goes_on_well(context.text, result, task.token_limit):
             return None
-        return _Tried(sound, window_samples, prefix, result)
+        return self._complete(task, _Tried(sound, window_samples, prefix, result))
+
+    def _complete(self, task: _Task, tried: _Tried) -> _Tried:
+        """Whisper ends a text with a sentence; where speech goes on behind it, decode on."""
+        duration_s = len(tried.sound.samples) / SAMPLE_RATE
+        tried = tried._replace(words=self._words(tried))
+        rest_s = duration_s - tried.sound.offset_s - tried.words[-1].end_s if tried.words else 0.0
+        before = tried.result
+        if rest_s < _REST_S or not self._has_room(task, len(tried.prefix) + len(before.tokens)):
+            return tried
+        rest = self._decode(task, TEMPERATURES[0], (*tried.prefix, *before.tokens))
+        if not is_rest(before.text, rest, most_tokens(rest_s)):
+            return tried
+        tokens = [*before.tokens, *rest.tokens][: task.token_limit - 1]
+        text = whole_text(self._tokenizer, tokens)
+        n_before, n_rest = len(before.tokens) + 1, len(rest.tokens) + 1
+        return tried._replace(
+            words=(),
+            result=replace(
+                before,
+                tokens=tokens,
+                text=text,
+                avg_logprob=(n_before * before.avg_logprob + n_rest * rest.avg_logprob) / (n_before + n_rest),
+                compression_ratio=compression_ratio(text),
+            ),
+        )
 
     def _begin_anew(self, task: _Task, own: _Sound, sounds_like_speech: Callable[[], bool]) -> _Tried:
         """Decode the utterance for itself, as often as it takes."""
@@ -195,7 +245,7 @@ class Recognizer:
                 break
         if looks_wrong(tried[-1].result, task.token_limit):
             return max(tried, key=lambda one: (not is_loop(one.result, task.token_limit), one.result.avg_logprob))
-        return tried[-1]
+        return self._complete(task, tried[-1]) if tried[-1].result.temperature == 0 else tried[-1]
 
     def _attempts(self, sound: _Sound) -> Iterator[Tuple[int, float]]:
         """Samples that the encoder sees, and the temperature."""
@@ -210,8 +260,8 @@ class Recognizer:
 
     def _told(self, tried: _Tried, with_words: bool, said: bool) -> Recognition:
         result = tried.result
-        words: Tuple[TimedWord, ...] = ()
-        if with_words:
+        words = tried.words if with_words else ()
+        if with_words and not words:
             self._listen(tried.sound, tried.window_samples)
             words = self._words(tried)
         return Recognition(
@@ -282,15 +332,15 @@ class Recognizer:
         self._tokenizer = decoding.tokenizer
         return decoding.run(self._features[None])[0]
 
+    def _has_room(self, task: _Task, n_prefix: int) -> bool:
+        """Whether the decoder takes so many tokens, and behind them as many as the text may have."""
+        return n_prefix + task.token_limit + _SPECIAL_TOKENS <= int(self._model.dims.n_text_ctx)
+
     def _prompt(self, task: _Task, prefix: Tuple[int, ...]) -> Optional[List[int]]:
         """The end of the prompt, as far as there is room for it beside the prefix and the text."""
         room = self._model.dims.n_text_ctx - len(prefix) - task.token_limit - _SPECIAL_TOKENS
-        tokens = self._tokens(task.request.prompt) if task.request.prompt else ()
+        tokens = text_tokens(self._tokenizer, task.request.prompt)
         return list(tokens[max(0, len(tokens) - room) :]) or None if room > 0 else None
-
-    def _tokens(self, text: str) -> Tuple[int, ...]:
-        """Of a text from outside: what it spells like a special token is none."""
-        return tuple(self._tokenizer.encoding.encode(" " + text.strip(), disallowed_special=()))
 
     def _spoken_language(self) -> str:
         """Of what the decoder listens to (`whisper.detect_language`)."""

@@ -21,10 +21,9 @@ from whisper.tokenizer import Tokenizer
 from recognizer.decoder import TORN, FastDecoder
 from recognizer.request import TimedWord
 
-Matrix = npt.NDArray[np.float64]
-
+_FROM_ABOVE, _FROM_LEFT = 1, 2
 _MEDIAN_FILTER_POSITIONS = 7  # of the encoder; as whisper.timing
-_LEAST_DEVIATION = 1e-9  # where no token listens, all are the same
+_LEAST_DEVIATION = 1e-9  # where every token listens equally little
 
 
 @dataclass(frozen=True)
@@ -67,34 +66,35 @@ def _starts_s(scores: Tensor, n_before: int, duration_s: float) -> List[float]:
     deviation, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
     even = (weights - mean) / deviation.clamp(min=_LEAST_DEVIATION)
     smooth = median_filter(even, _MEDIAN_FILTER_POSITIONS).mean(dim=0)
-    positions = warp(-smooth[n_before:-1].double().cpu().numpy())
-    return [min(position / TOKENS_PER_SECOND, duration_s) for position in positions]
+    first_positions = warp(-smooth[n_before:-1].cpu().numpy())
+    return [min(position / TOKENS_PER_SECOND, duration_s) for position in first_positions]
 
 
-def warp(cost: Matrix) -> List[int]:
-    """The first column of each row on the cheapest way through `cost`: dynamic time warping as `whisper.timing.dtw`.
+def warp(cost: npt.NDArray[np.float32]) -> List[int]:
+    """Dynamic time warping, which in openai-whisper compiles itself for seconds: the first column of each row.
 
-    That one is compiled for seconds when it is first called, and starts threads, which no fork inherits.
+    The path through `cost` (n_rows, n_columns) from corner to corner that costs least. Cells with the same sum of row
+    and column follow from the two such diagonals before, all at once.
     """
     n_rows, n_columns = cost.shape
-    total = np.full((n_rows + 1, n_columns + 1), np.inf)
-    total[0, 0] = 0
-    for row in range(n_rows):
-        entered = np.minimum(total[row, :-1], total[row, 1:])  # from the row above, straight or aslant
-        sums = np.cumsum(cost[row])
-        total[row + 1, 1:] = sums + np.minimum.accumulate(entered - sums + cost[row])
+    row, column = np.indices(cost.shape)
+    slanted = np.full((n_rows + n_columns - 1, n_rows), np.inf, np.float32)
+    slanted[row + column, row] = cost
+    steps = np.zeros(slanted.shape, np.int8)
+    before_last = np.full(n_rows + 1, np.inf, np.float32)  # one cell more in front: there is no row above the first
+    last = before_last.copy()
+    before_last[0] = 0.0
+    for diagonal, costs in enumerate(slanted):
+        ways = np.stack((before_last[:-1], last[:-1], last[1:]))  # from above left, from above, from the left
+        steps[diagonal] = ways.argmin(axis=0)
+        before_last, last = last, np.concatenate(([np.inf], costs + ways.min(axis=0))).astype(np.float32)
     firsts = [0] * n_rows
-    row, column = n_rows, n_columns
-    while row > 1:
-        aslant, above, left = total[row - 1, column - 1], total[row - 1, column], total[row, column - 1]
-        if aslant < above and aslant < left:
-            row, column = row - 1, column - 1
-            firsts[row] = column
-        elif above < aslant and above < left:
-            row -= 1
-            firsts[row] = column - 1
-        else:
-            column -= 1
+    row_index, column_index = n_rows - 1, n_columns - 1
+    while row_index >= 0 and column_index >= 0:
+        firsts[row_index] = column_index
+        step = steps[row_index + column_index, row_index]
+        row_index -= step != _FROM_LEFT
+        column_index -= step != _FROM_ABOVE
     return firsts
 
 

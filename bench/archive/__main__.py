@@ -13,7 +13,7 @@ from typing import Callable, Dict, List
 
 from bench import command
 from bench.archive.rows import COLUMNS, Row
-from bench.recordings import read_recordings
+from bench.recordings import read_spoken
 from bench.report import Report, table
 from bench.speech import error_rate, segments
 from engine.cores import usable_cores
@@ -33,8 +33,7 @@ def main() -> None:
     # A thread that waits for work sleeps, as in an engine; torch reads it when it is first used. (GNU OpenMP's manual)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     options = _parse()
-    chosen = [one for one in read_recordings(options.speech) if one.language == LANGUAGE and one.references]
-    chosen = chosen[:: options.every]
+    chosen = read_spoken(options.speech, LANGUAGE)[:: options.every]
     seconds: Dict[str, float] = {}
     texts: Dict[str, List[str]] = {}
     with ExitStack() as stack:

@@ -7,14 +7,20 @@ import selectors
 import socket
 import struct
 import time
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from collections import Counter
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from bench.load.plan import Heard, Stream, Window, due_s, packet_bytes
+from bench import speech
+from bench.load import plan
+from bench.load.plan import BYTES_PER_S, STAGGER_S, Arrived, Heard, Stream, Window, due_s, packet_bytes
+from bench.serving import Address
+from protocol.data import Partial, SessionOptions, SpeechStarted, SpeechStopped, UtteranceDone
 from util import ClientEvent, ClientProtocol, ErrorReceived, ProtocolError, Result, SessionEnded, Welcome
 
-Address = Tuple[str, int]
-
 _HANDSHAKE_S = 60.0
+_DRAIN_S = 120.0  # for what is still to be recognised when all audio is sent
+_LEAD_S = 0.5  # from the plan of a run to its first packet
+_NOTHING_ASKED = SessionOptions()
 _RECEIVE_BYTES = 64 * 1024
 _PUSHED_BYTES = 32 * 1024  # in one packet of the client that does not speak in real time
 
@@ -23,13 +29,13 @@ class Client:
     """One session with the server.
 
     Attributes:
-        heard: the results so far.
+        arrived: results, live text and events so far, in order.
         failure: why the session ended badly; None while it has not.
         over: the session has ended, well or badly.
     """
 
-    def __init__(self, address: Address, user: str) -> None:
-        self.heard: List[Heard] = []
+    def __init__(self, address: Address, user: str, options: SessionOptions = _NOTHING_ASKED) -> None:
+        self.arrived: List[Arrived] = []
         self.failure: Optional[str] = None
         self.over = False
         self._protocol = ClientProtocol()
@@ -40,13 +46,19 @@ class Client:
         self._socket = socket.socket()
         try:
             self._socket = socket.create_connection(address, _HANDSHAKE_S)
-            self._handshake(user)
+            self._handshake(user, options)
         except OSError as error:
             self._fail(_kind(error))
 
-    def _handshake(self, user: str) -> None:
+    @property
+    def heard(self) -> List[Heard]:
+        """The results so far."""
+        return [Heard(one.said, one.arrival_s) for one in self.arrived if isinstance(one.said, Result)]
+
+    def _handshake(self, user: str, options: SessionOptions) -> None:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket.sendall(self._protocol.ask_engine(user) + self._protocol.begin())
+        asked = self._protocol.ask_engine(user) + self._protocol.choose(options)
+        self._socket.sendall(asked + self._protocol.begin())
         while not self._welcome and not self.over:
             self.receive()
         self._socket.setblocking(False)
@@ -107,8 +119,8 @@ class Client:
     def _take(self, event: ClientEvent, arrival_s: float) -> None:
         if isinstance(event, Welcome):
             self._welcome = True
-        elif isinstance(event, Result):
-            self.heard.append(Heard(event, arrival_s))
+        elif isinstance(event, (Partial, Result, SpeechStarted, SpeechStopped, UtteranceDone)):
+            self.arrived.append(Arrived(event, arrival_s))
         elif isinstance(event, ErrorReceived):
             self._fail(event.code)
         elif isinstance(event, SessionEnded) and not self.over:
@@ -147,13 +159,15 @@ class LiveClient(Client):
         start_s: when the first one is to be sent.
     """
 
-    def __init__(self, address: Address, user: str, stream: Stream, packet_ms: int) -> None:
+    def __init__(
+        self, address: Address, user: str, stream: Stream, packet_ms: int, options: SessionOptions = _NOTHING_ASKED
+    ) -> None:
         self.sent_s: List[float] = []
         self.start_s = 0.0
         self.stream = stream
         self._packet_ms = packet_ms
         self._packet_bytes = packet_bytes(packet_ms)
-        super().__init__(address, user)
+        super().__init__(address, user, options)
 
     @property
     def due_s(self) -> float:
@@ -176,6 +190,11 @@ class LiveClient(Client):
         """When the packets were sent that complete these counts of bytes, for those that were sent."""
         packets = [-(-count // self._packet_bytes) - 1 for count in known_bytes]
         return [self.sent_s[packet] for packet in packets if packet < len(self.sent_s)]
+
+    def tally(self, window: Window) -> plan.Tally:
+        """Its results held against the ends of its utterances."""
+        endpoints = plan.find_endpoints(self.stream.pcm)
+        return plan.tally(endpoints, self.heard, self.known_s([point.known_bytes for point in endpoints]), window)
 
 
 class PushingClient(Client):
@@ -200,9 +219,10 @@ class PushingClient(Client):
     @property
     def times_real_time(self) -> Optional[float]:
         """How fast the server recognises what it sends; None without two results."""
-        if len(self.heard) < 2:
+        heard = self.heard
+        if len(heard) < 2:
             return None
-        first, last = self.heard[0], self.heard[-1]
+        first, last = heard[0], heard[-1]
         return (last.result.end_s - first.result.end_s) / max(last.arrival_s - first.arrival_s, 1e-3)
 
 
@@ -212,6 +232,30 @@ class Timetable(NamedTuple):
     starts_s: List[float]
     window: Window
     deadline_s: float
+
+
+def timetable(streams: Sequence[Stream], offsets_s: Sequence[float], seconds: float) -> Timetable:
+    """That of clients which begin soon, each so many seconds after the first one may; `seconds` of it count."""
+    first_s = time.monotonic() + _LEAD_S
+    window = Window(first_s + STAGGER_S, first_s + STAGGER_S + seconds)
+    sent_s = max(offset_s + len(stream.pcm) / BYTES_PER_S for stream, offset_s in zip(streams, offsets_s))
+    return Timetable([first_s + offset_s for offset_s in offsets_s], window, first_s + sent_s + _DRAIN_S)
+
+
+def failures(clients: Sequence[Client]) -> Dict[str, int]:
+    """How many sessions ended badly, by kind."""
+    return dict(Counter(client.failure for client in clients if client.failure is not None))
+
+
+def error_rate(clients: Sequence[LiveClient], language: str) -> Optional[float]:
+    """Of all recordings in sessions that ended well; None without one."""
+    references: List[List[str]] = []
+    texts: List[str] = []
+    for client in clients:
+        if client.failure is None:
+            references += [placed.recording.references for placed in client.stream.placed]
+            texts += plan.texts(client.stream.placed, client.heard)
+    return speech.error_rate(references, texts, language) if texts else None
 
 
 def converse(clients: Sequence[LiveClient], neighbour: Optional[PushingClient], times: Timetable) -> List[float]:

@@ -7,17 +7,19 @@ WebRTC VAD over exactly what it sends, so that a server is not asked when it sho
 import random
 from bisect import bisect_left
 from itertools import chain
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import webrtcvad
 
 from bench.recordings import Recording
 from boundary.settings import EngineSettings
 from engine.endpointer import Endpointer
+from protocol.data import Partial, UtteranceEvent
 from util import Result
 
 STAGGER_S = 6.0  # within which the clients begin, each at its own time: about one recording and its silence
 NEIGHBOUR_S = 600.0  # of audio, at least, that the client which does not speak in real time sends over and over
+_TAIL_S = 1.0  # of audio, at least, behind what counts, so that all clients are there until its end is measured
 _LATE_MS = 30.0  # of the load generator, that spoil a measurement
 _SILENCE_SHARE = 0.25  # of a recording's length is silent after it: speech is 80 % of the time
 _SILENCE_S = 0.9  # at least, so that every utterance ends: 16 frames of 30 ms, and 10 or so that VAD still calls voiced
@@ -63,6 +65,13 @@ class Heard(NamedTuple):
     arrival_s: float
 
 
+class Arrived(NamedTuple):
+    """Anything that the server says of what it hears, and when it arrived (seconds of the load generator's clock)."""
+
+    said: Union[Partial, Result, UtteranceEvent]
+    arrival_s: float
+
+
 class Window(NamedTuple):
     """The time that counts, in which all clients stream (seconds of the load generator's clock)."""
 
@@ -102,6 +111,12 @@ class Tally(NamedTuple):
 def client_random(seed: int, client: int) -> random.Random:
     """The chance of one client: the same whatever the number of clients."""
     return random.Random(f"{seed} {client}")
+
+
+def begin(seconds: float, chance: random.Random) -> Tuple[float, float]:
+    """When a client begins, in seconds after the first one may, and how long what it sends has to last at least."""
+    offset_s = chance.uniform(0, STAGGER_S)
+    return offset_s, STAGGER_S - offset_s + seconds + _TAIL_S
 
 
 def make_stream(recordings: Sequence[Recording], duration_s: float, chance: random.Random) -> Stream:
@@ -183,6 +198,11 @@ def tally(endpoints: Sequence[EndPoint], heard: Sequence[Heard], known_s: Sequen
     ended = [i for i in counted if not endpoints[i].cut]
     latencies_ms = [1000 * (heard[matched[i]].arrival_s - known_s[i]) for i in ended if i in matched]
     return Tally(latencies_ms, len(ended) - len(latencies_ms), len(counted) - len(ended), len(heard) - len(matched))
+
+
+def placed_at(placed: Sequence[Placed], time_s: float) -> Placed:
+    """The recording in which that time of the stream lies, or the silence after it."""
+    return placed[min(bisect_left([one.end_s for one in placed], time_s), len(placed) - 1)]
 
 
 def texts(placed: Sequence[Placed], heard: Sequence[Heard]) -> List[str]:

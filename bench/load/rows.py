@@ -3,7 +3,7 @@
 from typing import Any, Dict, NamedTuple, Optional
 
 from bench import chart
-from bench.report import Columns, Report, number, percent
+from bench.report import Columns, Report, counts, number, percent
 
 
 class Row(NamedTuple):
@@ -46,23 +46,19 @@ def _name(row: Row) -> str:
     return row.name if speed is None else f"{row.name} ({speed:.1f} × real time)"
 
 
-def _counts(counts: Dict[str, int]) -> str:
-    return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "0"
-
-
 COLUMNS: Columns[Row] = {
     "clients": _name,
     "results": lambda row: str(row.results),
     "latency: median, ms": lambda row: number(row.latency_median_ms),
     "95 %, ms": lambda row: number(row.latency_p95_ms),
     "max, ms": lambda row: number(row.latency_max_ms),
-    "failures": lambda row: _counts(row.failures),
+    "failures": lambda row: counts(row.failures),
     "CER": lambda row: percent(row.error_rate),
     "server, cores": lambda row: number(row.server_cores, 2),
     "server, MB (PSS)": lambda row: number(row.server_pss_mb),
     "an engine, MB (PSS)": lambda row: number(row.engine_pss_mb),
     "private, MB": lambda row: number(row.engine_private_mb),
-    "left out": lambda row: _counts({"without result": row.without_result, "cut": row.cut, "unmatched": row.unmatched}),
+    "left out": lambda row: counts({"without result": row.without_result, "cut": row.cut, "unmatched": row.unmatched}),
     "load generator: cores": lambda row: number(row.generator_cores, 2),
     "lag 95 %, ms": lambda row: number(row.generator_lag_p95_ms, 1),
     "late packets": lambda row: str(row.late_packets),

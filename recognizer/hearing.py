@@ -1,0 +1,142 @@
+"""An utterance that grows, encoded as it comes.
+
+Encoding all of it anew for each look costs more the longer it is. Here each layer's keys and values of what has been
+heard are kept, and only the positions of the last `GUARD_S` and of what is new are computed again: older ones have
+heard enough of what follows them (docs/benchmarks.md). Good enough for live text; a result is encoded as a whole.
+"""
+
+import math
+from typing import Any, Callable, Iterator, List, Tuple, cast
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad, scaled_dot_product_attention
+from whisper.audio import HOP_LENGTH, N_FFT, mel_filters
+
+from recognizer.decoder import FastDecoder
+from recognizer.encoder import SILENCE_STRIDE, FastEncoder
+from recognizer.layers import join_heads, split_heads
+
+POSITIONS_PER_S = 50
+GUARD_S = 2.0
+
+_FRAMES_PER_POSITION = 2
+_POSITION_SAMPLES = _FRAMES_PER_POSITION * HOP_LENGTH
+_EDGE = 2  # positions: what the convolutions and the Fourier transform see beyond what they are asked for
+_ROOM = 250  # positions that memory grows by
+_MOST_MARGIN_S = 2.0
+
+
+class _Memory:
+    """Keys and values of one layer, (1, n_head, positions, n_state / n_head) each, in memory that grows in steps."""
+
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
+        self._kept = torch.stack((keys, values))
+        self._length = self._kept.shape[3]
+        self._first = self._length
+
+    def put(self, start: int, keys: Tensor, values: Tensor) -> Tuple[Tensor, Tensor]:
+        """Positions from `start` on are these; returns all up to their end, what was there at first before them."""
+        end = self._first + start + keys.shape[2]
+        if end > self._kept.shape[3]:
+            more = -(-(end - self._kept.shape[3]) // _ROOM) * _ROOM
+            self._kept = pad(self._kept, (0, 0, 0, more))
+        self._kept[0, :, :, self._first + start : end] = keys
+        self._kept[1, :, :, self._first + start : end] = values
+        return self._kept[0, :, :, :end], self._kept[1, :, :, :end]
+
+
+class GrowingSound:
+    """What encoder and decoder have heard of one open utterance.
+
+    Args:
+        encoder: has learnt silence.
+        decoder: that is to listen.
+        guard_s: of sound that is computed again each time.
+        margin_s: of silence that the window has behind the sound.
+    """
+
+    def __init__(
+        self, encoder: FastEncoder, decoder: FastDecoder, guard_s: float = GUARD_S, margin_s: float = 0.0
+    ) -> None:
+        self._encoder, self._decoder = encoder, decoder
+        self._guard = int(guard_s * POSITIONS_PER_S)
+        self._margin_samples = int(margin_s * POSITIONS_PER_S) * _POSITION_SAMPLES
+        self._memories: List[_Memory] = []
+        for layer in self._encoder_layers():
+            self._memories.append(_Memory(layer.silent_keys, layer.silent_values))
+        self._heard_memories: List[_Memory] = []
+        n_silent = -(-len(encoder.positions) // SILENCE_STRIDE)
+        self._n_silent = n_silent
+        self._settled = 0  # positions whose keys and values are kept
+        self._loudest = -math.inf  # log-mel so far
+        self.heard: List[Tuple[Tensor, Tensor]] = []
+        self.positions = 0
+
+    def forget(self) -> None:
+        """What was settled is computed anew at the next `extend`."""
+        self._settled = 0
+
+    def extend(self, samples: Tensor, check_cancelled: Callable[[], None]) -> None:
+        """Hear all `samples` of the utterance so far; `heard` is then what a FastDecoder listens to.
+
+        `check_cancelled` is called before each layer, and may raise: then nothing has changed.
+        """
+        start, n_sound = self._settled, len(samples) // _POSITION_SAMPLES
+        x = self._embed(samples, start)
+        n_ctx = start + x.shape[1]
+        weights = self._weights_of_silence(n_ctx)
+        for layer, memory in zip(self._encoder_layers(), self._memories):
+            check_cancelled()
+            query, key, value = (split_heads(part, layer.n_head) for part in layer.qkv(layer.norm(x)).chunk(3, dim=-1))
+            keys, values = memory.put(start, key, value)
+            x = x + layer.out(join_heads(scaled_dot_product_attention(query, keys, values, attn_mask=weights)))
+            x = layer.feed_forward(x)
+        check_cancelled()
+        features = self._encoder.norm(x)[0].to(self._decoder.embedding.dtype)
+        self.heard = self._listen(features, start)
+        self.positions = n_sound
+        self._settled = max(self._settled, n_sound - self._guard)
+
+    def _listen(self, features: Tensor, start: int) -> List[Tuple[Tensor, Tensor]]:
+        heard = []
+        for index, layer in enumerate(cast(Any, self._decoder.layers)):
+            keys, values = layer.listen(features)
+            if index == len(self._heard_memories):
+                self._heard_memories.append(_Memory(keys[:, :, :0], values[:, :, :0]))
+            heard.append(self._heard_memories[index].put(start, keys, values))
+        return heard
+
+    def _encoder_layers(self) -> Iterator[Any]:
+        return cast(Iterator[Any], iter(self._encoder.layers))
+
+    def _embed(self, samples: Tensor, start: int) -> Tensor:
+        """Log-mel and convolutions of the positions from `start` on: (1, positions, n_state)."""
+        first = max(0, start - _EDGE)
+        mel = self._log_mel(samples, first)
+        embedded: Tensor = self._encoder._embed_at(mel, first)
+        return embedded[:, start - first :]
+
+    def _log_mel(self, samples: Tensor, first: int) -> Tensor:
+        """`whisper.log_mel_spectrogram` of positions from `first` on; the loudest so far is the measure."""
+        edge = min(first, _EDGE)
+        sound = samples[(first - edge) * _POSITION_SAMPLES :]
+        whole = -(-len(sound) // _POSITION_SAMPLES) * _POSITION_SAMPLES
+        sound = pad(sound, (0, whole - len(sound) + self._margin_samples))
+        window = torch.hann_window(N_FFT)
+        stft = torch.stft(sound, N_FFT, HOP_LENGTH, window=window, return_complex=True)[:, :-1]
+        n_mels = self._encoder.conv1.weight.shape[1]
+        log_mel = (mel_filters(sound.device, n_mels) @ stft.abs() ** 2).clamp(min=1e-10).log10()
+        log_mel = log_mel[:, edge * _FRAMES_PER_POSITION :]
+        self._loudest = max(self._loudest, float(log_mel.max()))
+        mel: Tensor = (log_mel.clamp(min=self._loudest - 8.0) + 4.0) / 4.0
+        weight = self._encoder.conv1.weight
+        return mel.to(weight.device, weight.dtype)
+
+    def _weights_of_silence(self, n_ctx: int) -> Tensor:
+        """As FastEncoder has them, with silence before the sound: attention knows no order."""
+        n_silent = (len(self._encoder.positions) - n_ctx) // SILENCE_STRIDE
+        weights = self._encoder.positions.new_zeros(self._n_silent + n_ctx)
+        weights[: self._n_silent] = math.log(SILENCE_STRIDE)
+        weights[: self._n_silent - n_silent] = -math.inf
+        return weights[None, None, None]
