@@ -14,6 +14,9 @@
 #               pushes and under 100 silent ones, print tables and draw the first (SECONDS_EACH=60: that count, of each)
 # make bench-live  install, measure how soon words are shown and stable under 1, 4 and 8 clients over SPEECH_DIR, Korean
 #               and English, print a table and draw it (SECONDS_EACH=60: that count, with live text and without, of each)
+# make bench-long  install, error rate of speech without pauses over SPEECH_DIR: a server beside recognisers that get the
+#               whole file
+# make bench-confidence  install, how many of the words said with a confidence are right, over SPEECH_DIR
 # make serve    install, run the server with config_vad.yaml
 
 PYTHON ?= python3
@@ -27,7 +30,7 @@ SECONDS ?= 300
 LOAD := $(BIN)/python -m bench.load --seconds $(SECONDS_EACH)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test test-pythons check soak fuzz bench bench-load bench-live serve clean
+.PHONY: demo test test-pythons check soak fuzz bench bench-load bench-live bench-long bench-confidence serve clean
 
 demo: .venv/.speech
 	$(BIN)/python -m demo
@@ -63,6 +66,12 @@ bench-load: .venv/.dev .venv-bench/.installed
 bench-live: .venv/.dev .venv-bench/.installed
 	$(BIN)/python -m bench.live --seconds $(SECONDS_EACH) --bench-python .venv-bench/bin/python \
 		--svg docs/benchmarks-live.svg
+
+bench-long: .venv/.dev .venv-bench/.installed
+	$(BIN)/python -m bench.long --bench-python .venv-bench/bin/python
+
+bench-confidence: .venv/.dev
+	$(BIN)/python -m bench.confidence
 
 serve: .venv/.server
 	$(BIN)/python tcp_server.py

@@ -17,7 +17,8 @@ import numpy as np
 
 CTRANSLATE2, OPENVINO = "ctranslate2", "openvino"  # folders of models
 
-_TEXT_ALONE = {"without_timestamps": True, "condition_on_previous_text": False}
+_ALONE = {"condition_on_previous_text": False}
+_TEXT_ALONE = {"without_timestamps": True, **_ALONE}  # of a segment; a longer file is cut by its timestamps
 
 Recognise = Callable[[Any, str], str]  # samples and a language → text
 
@@ -42,7 +43,7 @@ def ours(threads: int, _: Path, beam_size: int, **settings: str) -> Recognise:
     return recognise
 
 
-def openai_whisper(threads: int, _: Path, beam_size: int) -> Recognise:
+def openai_whisper(threads: int, _: Path, beam_size: int, whole_file: bool = False) -> Recognise:
     """`whisper.transcribe` with its own fallback."""
     import torch  # noqa: PLC0415
 
@@ -52,20 +53,22 @@ def openai_whisper(threads: int, _: Path, beam_size: int) -> Recognise:
     model = load_weights("base").eval()
 
     def recognise(samples: Any, language: str) -> str:
-        found = model.transcribe(samples, language=language, beam_size=beam_size, fp16=False, **_TEXT_ALONE)
+        options = _ALONE if whole_file else _TEXT_ALONE
+        found = model.transcribe(samples, language=language, beam_size=beam_size, fp16=False, **options)
         return str(found["text"])
 
     return recognise
 
 
-def faster_whisper(threads: int, models: Path, beam_size: int) -> Recognise:
+def faster_whisper(threads: int, models: Path, beam_size: int, whole_file: bool = False) -> Recognise:
     """CTranslate2 in int8."""
     from faster_whisper import WhisperModel  # noqa: PLC0415
 
     model = WhisperModel(str(models / CTRANSLATE2), device="cpu", compute_type="int8", cpu_threads=threads)
 
     def recognise(samples: Any, language: str) -> str:
-        segments, _ = model.transcribe(samples, language=language, beam_size=beam_size, **_TEXT_ALONE)
+        options = _ALONE if whole_file else _TEXT_ALONE
+        segments, _ = model.transcribe(samples, language=language, beam_size=beam_size, **options)
         return " ".join(segment.text for segment in segments)
 
     return recognise
@@ -100,13 +103,24 @@ CONTENDERS = {
     "OpenVINO GenAI int8, greedy": Contender("bench", partial(openvino_genai, beam_size=1)),
 }
 
+# Of recordings of minutes, not of segments (`python -m bench.long`).
+WHOLE_FILES = {
+    "faster-whisper int8, beam 5, whole file": Contender(
+        "bench", partial(faster_whisper, beam_size=5, whole_file=True)
+    ),
+    "openai-whisper float32, beam 5, whole file": Contender(
+        "server", partial(openai_whisper, beam_size=5, whole_file=True)
+    ),
+}
+ALL = {**CONTENDERS, **WHOLE_FILES}
+
 
 def main() -> None:
     """Answer until there is nothing more to recognise."""
     name, threads, folder = sys.argv[1:]
     # Some make threads that their own setting does not count.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(threads)])
-    recognise = CONTENDERS[name].make(int(threads), Path(folder))
+    recognise = ALL[name].make(int(threads), Path(folder))
     for line in sys.stdin:
         language, path = line.rstrip("\n").split(" ", 1)
         samples = np.load(path)
