@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 
 _SIGN_OF_LIFE_S = 1.0
 _GIVE_WAY_S = 0.005
+_GIVE_WAY_IN_LIVE_TEXT_S = 0.02  # nobody waits for it, and many may
 _GIVE_WAY_LIMIT_S = 5.0  # for one utterance: who sends ahead of time is served last, but is served
 _ON_OPEN = (Work.LIVE_TEXT, Work.AHEAD)  # utterances that have not ended
 _TURN_S = 0.02  # between two looks whether there is a turn at live text
@@ -247,10 +248,12 @@ class EngineWorker:
                 return True
             if not self._must_give_way(self._work):
                 break
+            pause_s = _GIVE_WAY_S
             if self._work is Work.LIVE_TEXT:  # others need not share the cores with it
+                pause_s = _GIVE_WAY_IN_LIVE_TEXT_S
                 self._board.mark(self._index, Work.NONE)
-            time.sleep(_GIVE_WAY_S)
-            self._began_s += _GIVE_WAY_S
+            time.sleep(pause_s)
+            self._began_s += pause_s
         self._board.mark(self._index, self._work)
         self._share_cores()
         return False
