@@ -4,6 +4,7 @@ import re
 from typing import Callable
 
 from whisper.decoding import DecodingResult
+from whisper.utils import compression_ratio
 
 # Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", section 4.5; the defaults of
 # `whisper.transcribe`.
@@ -52,6 +53,11 @@ def _letters(text: str) -> str:
 def is_one_sound(text: str) -> bool:
     """Whether a single syllable or letter, or two Latin ones, four times or more, are all there is. Digits are said."""
     return _ONE_SOUND.fullmatch(_letters(text)) is not None
+
+
+def may_lead(text: str) -> bool:
+    """Whether a text may stand before the next one: a loop would draw it in."""
+    return bool(text) and compression_ratio(text) <= COMPRESSION_RATIO_LIMIT
 
 
 def goes_on_well(before: str, result: DecodingResult, token_limit: int) -> bool:

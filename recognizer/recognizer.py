@@ -28,7 +28,16 @@ from recognizer.catalog import AUTO_LANGUAGE
 from recognizer.confidence import word_confidence
 from recognizer.decoder import FastDecoder, FastTask, text_tokens, whole_text
 from recognizer.encoder import FastEncoder
-from recognizer.plausibility import goes_on_well, is_loop, is_rest, is_said_twice, is_speech, looks_wrong, most_tokens
+from recognizer.plausibility import (
+    goes_on_well,
+    is_loop,
+    is_rest,
+    is_said_twice,
+    is_speech,
+    looks_wrong,
+    may_lead,
+    most_tokens,
+)
 from recognizer.precision import Precision, apply_precision, choose_precision
 from recognizer.request import Context, Recognition, Request, TimedWord
 from recognizer.speech import SpeechDetector
@@ -193,7 +202,7 @@ class Recognizer:
     def _go_on(self, task: _Task, samples: Samples) -> Optional[_Tried]:
         """Decode with what was said just before, where that helps."""
         context = task.request.context
-        if context is None or not context.text or context.language != task.language:
+        if context is None or context.language != task.language or not may_lead(context.text):
             return None
         sound = _Sound(np.concatenate((context.samples, samples)), len(context.samples) / SAMPLE_RATE)
         if len(sound.samples) > _CONTEXT_AND_OWN_S * SAMPLE_RATE:
