@@ -279,6 +279,8 @@ def _unique(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         raise DataError("a key comes twice")
+    if any(_SURROGATE.search(key) for key in fields):
+        raise DataError("a key has half a surrogate pair, which is no character")
     return fields
 
 

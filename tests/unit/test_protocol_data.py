@@ -296,3 +296,9 @@ def test_whatever_a_client_asks_for_a_server_has_an_object_or_one_line(data: byt
             raise
     else:
         assert isinstance(event, OptionsReceived)
+
+
+@pytest.mark.parametrize("data", [rb'{"\ud800":1}', rb'{"language":{"a\udfff":1}}'])
+def test_half_a_character_in_a_key_is_an_error(data: bytes) -> None:
+    with pytest.raises(DataError, match="a key has half a surrogate pair"):
+        parse_options(data)
