@@ -36,9 +36,12 @@ class LiveSchedule:
         """It was looked at up to there."""
         self._looked_s = heard_s
 
-    def settle(self, end_s: float) -> bool:
-        """It was recognised in the pause behind `end_s`; whether that is news."""
-        is_new = end_s != self._settled_s
+    def settle(self, start_s: float, end_s: float) -> bool:
+        """Its speech from `start_s` to `end_s` was recognised in the pause behind; whether that is news.
+
+        Not before it has speech of its own: until then its beginning may move, and all would be shown anew.
+        """
+        is_new = start_s < end_s != self._settled_s
         self._settled_s = end_s
         return is_new
 
