@@ -20,7 +20,7 @@ class LiveSchedule:
     def is_due(self, audio_start_s: float, heard_s: float) -> bool:
         """Whether there is enough new sound of the open utterance, which begins there and is heard up to there."""
         looked_s = self._looked_s if audio_start_s == self.utterance_start_s else audio_start_s
-        return heard_s - looked_s >= INTERVAL_S
+        return round(heard_s - looked_s, 3) >= INTERVAL_S  # frames are whole milliseconds
 
     def begin(self, audio_start_s: float) -> bool:
         """The open utterance begins there; whether it is another one than before."""
