@@ -202,11 +202,12 @@ def _words(result: Result) -> Iterator[Word]:
 
 def _narrow(text: str) -> List[str]:
     """A word in pieces that fit into a line: languages without blanks have no others."""
-    pieces, piece = [], ""
+    pieces, piece, width = [], "", 0
     for char in text:
-        if columns(piece + char) > _LINE_COLUMNS:
+        width += _columns_of(char)
+        if width > _LINE_COLUMNS:
             pieces.append(piece)
-            piece = ""
+            piece, width = "", _columns_of(char)
         piece += char
     return [*pieces, piece]
 

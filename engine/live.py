@@ -20,7 +20,7 @@ class LiveSchedule:
     def is_due(self, audio_start_s: float, heard_s: float) -> bool:
         """Whether there is enough new sound of the open utterance, which begins there and is heard up to there."""
         looked_s = self._looked_s if audio_start_s == self.utterance_start_s else audio_start_s
-        return heard_s - looked_s >= INTERVAL_S
+        return round(heard_s - looked_s, 3) >= INTERVAL_S  # frames are whole milliseconds
 
     def begin(self, audio_start_s: float) -> bool:
         """The open utterance begins there; whether it is another one than before."""
@@ -36,9 +36,12 @@ class LiveSchedule:
         """It was looked at up to there."""
         self._looked_s = heard_s
 
-    def settle(self, end_s: float) -> bool:
-        """It was recognised in the pause behind `end_s`; whether that is news."""
-        is_new = end_s != self._settled_s
+    def settle(self, start_s: float, end_s: float) -> bool:
+        """Its speech from `start_s` to `end_s` was recognised in the pause behind; whether that is news.
+
+        Not before it has speech of its own: until then its beginning may move, and all would be shown anew.
+        """
+        is_new = start_s < end_s != self._settled_s
         self._settled_s = end_s
         return is_new
 

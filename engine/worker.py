@@ -144,7 +144,7 @@ class EngineWorker:
     def _work_ahead(self) -> None:
         """Recognise an utterance that may have ended, if a core is free."""
         utterance = self._listener.ending
-        if utterance is None or self._must_give_way(Work.AHEAD):
+        if utterance is None or self._continuity.is_empty(utterance) or self._must_give_way(Work.AHEAD):
             return
         if self._result is None or self._result.utterance != utterance:
             self._recognize(utterance, Work.AHEAD)
@@ -217,7 +217,7 @@ class EngineWorker:
         if not recognition.text or not may_settle(recognition.avg_logprob, silence_s):
             return
         self._follow_utterance(utterance)
-        if self._schedule.settle(utterance.end_s):
+        if self._schedule.settle(utterance.start_s, utterance.end_s):
             text = self._live_text.settle(recognition.text, recognition.language)
             self._show(utterance, text.stable, text.unstable)
 

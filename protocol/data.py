@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
 _PARTIAL_PATTERN = re.compile(r"([0-9]{1,9}\.[0-9]{1,9}) ([0-9]{1,9}\.[0-9]{1,9}) : ([^\t]*)\t(.*)", re.DOTALL)
+_TOO_LARGE = 1e9  # of any number: what has nine digits can be reckoned with
 _SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can escape half of a pair
 
 
@@ -279,6 +280,8 @@ def _unique(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         raise DataError("a key comes twice")
+    if any(_SURROGATE.search(key) for key in fields):
+        raise DataError("a key has half a surrogate pair, which is no character")
     return fields
 
 
@@ -310,10 +313,9 @@ def _number(fields: Dict[str, Any], key: str) -> float:
     value = fields.get(key)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise DataError(f"'{key}' is missing or no number")
-    try:
-        return float(value)
-    except OverflowError as error:
-        raise DataError(f"'{key}' is too large") from error
+    if abs(value) >= _TOO_LARGE:
+        raise DataError(f"'{key}' is too large")
+    return float(value)
 
 
 def _interval(fields: Dict[str, Any]) -> Tuple[float, float]:

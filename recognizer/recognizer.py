@@ -67,7 +67,10 @@ class Cancelled(Exception):
 
 
 class _Sound(NamedTuple):
-    """What is listened to: `offset_s` is where the utterance's own samples begin, behind what is heard again."""
+    """What is listened to: `offset_s` is where the utterance's own samples begin, behind what is heard again.
+
+    Below zero where there are more of them than are heard.
+    """
 
     samples: Samples
     offset_s: float
@@ -184,7 +187,7 @@ class Recognizer:
         """
         self._cancelled = cancelled
         self._listened = None
-        own = _with_held(samples[-N_SAMPLES:], request.context)
+        own = _own_sound(samples, request.context)
         heard = torch.from_numpy(own.samples)
         sounds_like_speech = functools.lru_cache(maxsize=None)(lambda: self._speech_detector.hears_speech(heard))
         token_limit = most_tokens(len(own.samples) / SAMPLE_RATE)
@@ -361,11 +364,11 @@ class Recognizer:
         return str(tokenizer.all_language_codes[best])
 
 
-def _with_held(samples: Samples, context: Optional[Context]) -> _Sound:
-    """An utterance's own sound, behind that whose words it was left."""
+def _own_sound(samples: Samples, context: Optional[Context]) -> _Sound:
+    """The utterance's sound, behind that whose words it was left; no more than is heard at once."""
     n_held = 0 if context is None else min(int(context.held_s * SAMPLE_RATE), N_SAMPLES - len(samples))
     if context is None or n_held <= 0:
-        return _Sound(samples, 0.0)
+        return _Sound(samples[-N_SAMPLES:], min(0.0, (N_SAMPLES - len(samples)) / SAMPLE_RATE))
     return _Sound(np.concatenate((context.samples[-n_held:], samples)), n_held / SAMPLE_RATE)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -220,3 +221,11 @@ def test_wrapping_keeps_all_words_in_order(words: list[str]) -> None:
     lines = wrapped(words)
     assert " ".join(lines) == " ".join(words)
     assert all(columns(line) <= 42 for line in lines)
+
+
+def test_a_long_word_that_takes_no_columns_takes_no_long_time() -> None:
+    word = "가" * 30 + "\u0301" * 30_000
+    began_s = time.process_time()
+    found = list(cues(result_of([Word(word, 0.0, 1.0, 0.9)])))
+    assert time.process_time() - began_s < 5
+    assert "".join(line for cue in found for line in cue.lines) == word

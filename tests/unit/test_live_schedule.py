@@ -33,3 +33,18 @@ def test_only_what_has_changed_is_shown() -> None:
     assert schedule.news(Partial(0.0, 2.0, "one", "")) is not None
     schedule.begin(5.0)
     assert schedule.news(Partial(5.0, 6.0, "one", "")) is not None
+
+
+def test_a_pause_settles_what_was_said_before_it_once() -> None:
+    schedule = LiveSchedule()
+    schedule.begin(0.0)
+    assert schedule.settle(0.3, 2.0)
+    assert not schedule.settle(0.3, 2.0)
+    assert schedule.settle(0.3, 4.0)
+
+
+def test_a_pause_right_behind_a_cut_settles_nothing() -> None:
+    """The next utterance is open, and begins with its first voiced frame."""
+    schedule = LiveSchedule()
+    schedule.begin(3.0)
+    assert not schedule.settle(3.0, 3.0)

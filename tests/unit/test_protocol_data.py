@@ -296,3 +296,17 @@ def test_whatever_a_client_asks_for_a_server_has_an_object_or_one_line(data: byt
             raise
     else:
         assert isinstance(event, OptionsReceived)
+
+
+@pytest.mark.parametrize("data", [rb'{"\ud800":1}', rb'{"language":{"a\udfff":1}}'])
+def test_half_a_character_in_a_key_is_an_error(data: bytes) -> None:
+    with pytest.raises(DataError, match="a key has half a surrogate pair"):
+        parse_options(data)
+
+
+@pytest.mark.parametrize("number", [1e308, -1e308, 1e9, 10**400])
+def test_a_number_that_nobody_can_reckon_with_is_an_error(number: float) -> None:
+    """A time of 1e308 s has no milliseconds: a subtitle of it ended the client."""
+    fields = {**GOOD["%R"], "start": number}
+    with pytest.raises(DataError, match="'start' is too large"):
+        parse("%R", fields)

@@ -84,3 +84,14 @@ def test_a_text_is_the_same_with_words_and_without(recognizer: Recognizer, speec
     assert with_words.text == without.text
     assert without.words == ()
     assert " ".join(word.text for word in with_words.words) == with_words.text
+
+
+def test_words_are_placed_in_all_of_an_utterance_that_is_longer_than_what_is_heard(
+    recognizer: Recognizer, speech: bytes
+) -> None:
+    said = to_samples(speech, SAMPLE_RATE)[: 6 * SAMPLE_RATE]
+    heard = np.append(np.zeros(24 * SAMPLE_RATE, np.float32), said)
+    words = recognizer.recognize(heard, Request("en", words=True)).words
+    longer = np.append(np.zeros(SAMPLE_RATE, np.float32), heard)
+    later = recognizer.recognize(longer, Request("en", words=True)).words
+    assert [word.end_s - 1 for word in later] == pytest.approx([word.end_s for word in words])
