@@ -14,6 +14,8 @@
 #               pushes and under 100 silent ones, print tables and draw the first (SECONDS_EACH=60: that count, of each)
 # make bench-live  install, measure how soon words are shown and stable under 1, 4 and 8 clients over SPEECH_DIR, Korean
 #               and English, print a table and draw it (SECONDS_EACH=60: that count, with live text and without, of each)
+# make bench-long  install, measure the error rate of speech that goes on for minutes, through a server and whole files
+#               through faster-whisper and openai-whisper, over SPEECH_DIR joined, print a table and draw it
 # make serve    install, run the server with config_vad.yaml
 
 PYTHON ?= python3
@@ -27,7 +29,7 @@ SECONDS ?= 300
 LOAD := $(BIN)/python -m bench.load --seconds $(SECONDS_EACH)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test test-pythons check soak fuzz bench bench-load bench-live serve clean
+.PHONY: demo test test-pythons check soak fuzz bench bench-load bench-live bench-long serve clean
 
 demo: .venv/.speech
 	$(BIN)/python -m demo
@@ -63,6 +65,9 @@ bench-load: .venv/.dev .venv-bench/.installed
 bench-live: .venv/.dev .venv-bench/.installed
 	$(BIN)/python -m bench.live --seconds $(SECONDS_EACH) --bench-python .venv-bench/bin/python \
 		--svg docs/benchmarks-live.svg
+
+bench-long: .venv/.dev .venv-bench/.installed
+	$(BIN)/python -m bench.long --bench-python .venv-bench/bin/python --svg docs/benchmarks-long.svg
 
 serve: .venv/.server
 	$(BIN)/python tcp_server.py

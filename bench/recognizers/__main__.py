@@ -5,17 +5,15 @@ first segment of each language is run once before it counts.
 """
 
 import argparse
-import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import List, Sequence
 
 import numpy as np
 
 from bench import command
 from bench.recognizers.contenders import CONTENDERS, CTRANSLATE2, OPENVINO
+from bench.recognizers.process import ContenderProcess
 from bench.recognizers.rows import LANGUAGES, Row, columns, conditions
 from bench.recognizers.weights import write_ctranslate2
 from bench.recordings import Recording, read_recordings
@@ -23,50 +21,6 @@ from bench.report import Report, table
 from bench.speech import error_rate, segments
 from engine.cores import usable_cores
 from recognizer.audio import SAMPLE_RATE
-
-
-class ContenderProcess:
-    """A contender in a process of its own.
-
-    Attributes:
-        seconds, peak_mb: what it took for the segments that count.
-        texts: of the segments of each recording.
-    """
-
-    def __init__(self, name: str, options: argparse.Namespace, models: Path) -> None:
-        self.name = name
-        self.seconds = 0.0
-        self.peak_mb = 0.0
-        self.texts: List[List[str]] = []
-        python = {"server": sys.executable, "bench": options.bench_python}[CONTENDERS[name].environment]
-        self._process = subprocess.Popen(
-            [python, "-m", "bench.recognizers.contenders", name, str(options.threads), str(models)],
-            env=command.environment(OMP_NUM_THREADS=str(options.threads)),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            encoding="utf-8",
-        )
-
-    def ask(self, language: str, path: Path) -> Dict[str, Any]:
-        """The answer for one segment."""
-        assert self._process.stdout is not None
-        print(language, path, file=self._process.stdin, flush=True)
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{self.name} ended with status {self._process.wait()}; its output is above")
-        answer: Dict[str, Any] = json.loads(line)
-        return answer
-
-    def recognise(self, language: str, path: Path) -> None:
-        """Take one segment of the last recording."""
-        answer = self.ask(language, path)
-        self.seconds += answer["seconds"]
-        self.peak_mb = answer["peak_mb"]
-        self.texts[-1].append(answer["text"])
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.communicate()
 
 
 def main() -> None:
@@ -97,7 +51,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _measure(recordings: Sequence[Recording], language: str, options: argparse.Namespace, models: Path) -> List[Row]:
-    contenders = [ContenderProcess(name, options, models) for name in options.only]
+    contenders = [ContenderProcess(name, options.bench_python, options.threads, models) for name in options.only]
     path = models / "segment.npy"
     np.save(path, segments(recordings[0].pcm)[0])
     for contender in contenders:

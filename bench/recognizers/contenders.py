@@ -1,7 +1,7 @@
 """One recogniser in a process of its own: `python -m bench.recognizers.contenders NAME THREADS FOLDER_OF_MODELS`.
 
-Reads one line for each segment, `LANGUAGE PATH_OF_SAMPLES.npy`, and answers with one line of JSON: text and seconds.
-Each contender imports only what it needs, as each has its own environment.
+Reads one line for each segment or file, `LANGUAGE PATH_OF_SAMPLES.npy`, and answers with one line of JSON: text and
+seconds. Each contender imports only what it needs, as each has its own environment.
 """
 
 import json
@@ -11,13 +11,15 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, Mapping, NamedTuple, Optional
 
 import numpy as np
 
 CTRANSLATE2, OPENVINO = "ctranslate2", "openvino"  # folders of models
 
-_TEXT_ALONE = {"without_timestamps": True, "condition_on_previous_text": False}
+# Timestamps are what these go by from one window of 30 s to the next.
+_SEGMENT = {"without_timestamps": True, "condition_on_previous_text": False}
+_LONG = {"without_timestamps": False, "condition_on_previous_text": False}
 
 Recognise = Callable[[Any, str], str]  # samples and a language → text
 
@@ -42,7 +44,9 @@ def ours(threads: int, _: Path, beam_size: int, **settings: str) -> Recognise:
     return recognise
 
 
-def openai_whisper(threads: int, _: Path, beam_size: int) -> Recognise:
+def openai_whisper(
+    threads: int, _: Path, beam_size: Optional[int], options: Mapping[str, bool] = _SEGMENT
+) -> Recognise:
     """`whisper.transcribe` with its own fallback."""
     import torch  # noqa: PLC0415
 
@@ -52,20 +56,20 @@ def openai_whisper(threads: int, _: Path, beam_size: int) -> Recognise:
     model = load_weights("base").eval()
 
     def recognise(samples: Any, language: str) -> str:
-        found = model.transcribe(samples, language=language, beam_size=beam_size, fp16=False, **_TEXT_ALONE)
+        found = model.transcribe(samples, language=language, beam_size=beam_size, fp16=False, **options)
         return str(found["text"])
 
     return recognise
 
 
-def faster_whisper(threads: int, models: Path, beam_size: int) -> Recognise:
+def faster_whisper(threads: int, models: Path, beam_size: int, options: Mapping[str, bool] = _SEGMENT) -> Recognise:
     """CTranslate2 in int8."""
     from faster_whisper import WhisperModel  # noqa: PLC0415
 
     model = WhisperModel(str(models / CTRANSLATE2), device="cpu", compute_type="int8", cpu_threads=threads)
 
     def recognise(samples: Any, language: str) -> str:
-        segments, _ = model.transcribe(samples, language=language, beam_size=beam_size, **_TEXT_ALONE)
+        segments, _ = model.transcribe(samples, language=language, beam_size=beam_size, **options)
         return " ".join(segment.text for segment in segments)
 
     return recognise
@@ -100,13 +104,24 @@ CONTENDERS = {
     "OpenVINO GenAI int8, greedy": Contender("bench", partial(openvino_genai, beam_size=1)),
 }
 
+# A whole file at once, whatever its length.
+WHOLE_FILE = {
+    "faster-whisper int8, beam 5, whole file": Contender("bench", partial(faster_whisper, beam_size=5, options=_LONG)),
+    "openai-whisper float32, beam 5, whole file": Contender(
+        "server", partial(openai_whisper, beam_size=5, options=_LONG)
+    ),
+    "openai-whisper float32, greedy, whole file": Contender(
+        "server", partial(openai_whisper, beam_size=None, options=_LONG)
+    ),
+}
+
 
 def main() -> None:
     """Answer until there is nothing more to recognise."""
     name, threads, folder = sys.argv[1:]
     # Some make threads that their own setting does not count.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(threads)])
-    recognise = CONTENDERS[name].make(int(threads), Path(folder))
+    recognise = {**CONTENDERS, **WHOLE_FILE}[name].make(int(threads), Path(folder))
     for line in sys.stdin:
         language, path = line.rstrip("\n").split(" ", 1)
         samples = np.load(path)

@@ -1,0 +1,62 @@
+"""The process of a contender, as seen from the benchmark."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, List
+
+from bench import command
+from bench.recognizers.contenders import CONTENDERS, WHOLE_FILE
+
+
+class ContenderProcess:
+    """A contender in a process of its own.
+
+    Args:
+        name: of CONTENDERS or WHOLE_FILE.
+        bench_python: the Python of the environment of the benchmarks.
+        threads: of the processor.
+        models: folder of models.
+
+    Attributes:
+        seconds, peak_mb: what it took for the segments that count.
+        texts: of the segments of each recording.
+    """
+
+    def __init__(self, name: str, bench_python: str, threads: int, models: Path) -> None:
+        self.name = name
+        self.seconds = 0.0
+        self.peak_mb = 0.0
+        self.texts: List[List[str]] = []
+        python = {"server": sys.executable, "bench": bench_python}[
+            (CONTENDERS.get(name) or WHOLE_FILE[name]).environment
+        ]
+        self._process = subprocess.Popen(
+            [python, "-m", "bench.recognizers.contenders", name, str(threads), str(models)],
+            env=command.environment(OMP_NUM_THREADS=str(threads)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+        )
+
+    def ask(self, language: str, path: Path) -> Dict[str, Any]:
+        """The answer for one segment."""
+        assert self._process.stdout is not None
+        print(language, path, file=self._process.stdin, flush=True)
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} ended with status {self._process.wait()}; its output is above")
+        answer: Dict[str, Any] = json.loads(line)
+        return answer
+
+    def recognise(self, language: str, path: Path) -> None:
+        """Take one segment of the last recording."""
+        answer = self.ask(language, path)
+        self.seconds += answer["seconds"]
+        self.peak_mb = answer["peak_mb"]
+        self.texts[-1].append(answer["text"])
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
