@@ -15,7 +15,7 @@ SECOND = 16_000
 
 def tone(seconds: float) -> bytes:
     wave = 8000 * np.sin(np.arange(round(seconds * SECOND)) * 0.1)
-    return wave.astype("<i2").tobytes()
+    return bytes(wave.astype("<i2").tobytes())
 
 
 def silence(seconds: float) -> bytes:
