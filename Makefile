@@ -14,8 +14,9 @@
 #               pushes and under 100 silent ones, print tables and draw the first (SECONDS_EACH=60: that count, of each)
 # make bench-live  install, measure how soon words are shown and stable under 1, 4 and 8 clients over SPEECH_DIR, Korean
 #               and English, print a table and draw it (SECONDS_EACH=60: that count, with live text and without, of each)
-# make bench-long  install, measure the error rate of speech that goes on for minutes, through a server and whole files
-#               through faster-whisper and openai-whisper, over SPEECH_DIR joined, print a table and draw it
+# make bench-long  install, measure the error rate of speech without pauses over SPEECH_DIR, through a server and by
+#               recognisers that get the whole file, print a table and draw it
+# make bench-confidence  install, how many of the words said with a confidence are right, over SPEECH_DIR
 # make serve    install, run the server with config_vad.yaml
 
 PYTHON ?= python3
@@ -29,7 +30,7 @@ SECONDS ?= 300
 LOAD := $(BIN)/python -m bench.load --seconds $(SECONDS_EACH)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test test-pythons check soak fuzz bench bench-load bench-live bench-long serve clean
+.PHONY: demo test test-pythons check soak fuzz bench bench-load bench-live bench-long bench-confidence serve clean
 
 demo: .venv/.speech
 	$(BIN)/python -m demo
@@ -68,6 +69,9 @@ bench-live: .venv/.dev .venv-bench/.installed
 
 bench-long: .venv/.dev .venv-bench/.installed
 	$(BIN)/python -m bench.long --bench-python .venv-bench/bin/python --svg docs/benchmarks-long.svg
+
+bench-confidence: .venv/.dev
+	$(BIN)/python -m bench.confidence
 
 serve: .venv/.server
 	$(BIN)/python tcp_server.py

@@ -9,8 +9,9 @@ chart.py       the same as a picture
 recognizers/   `python -m bench.recognizers`: recognisers in turns over the same segments
 load/          `python -m bench.load`: a server under clients that speak in real time
 live/          `python -m bench.live`: text that is shown while somebody speaks
-long/          `python -m bench.long`: speech that goes on for minutes
 archive/       `python -m bench.archive`: recordings one after the other through a server
+long/          `python -m bench.long`: speech without pauses, through a server and by the whole file
+confidence/    `python -m bench.confidence`: how many of the words said with a confidence are right
 
 A benchmark is a folder: `__main__.py` measures, `rows.py` says what one row is, its columns and its picture.
 """

@@ -68,6 +68,11 @@ class Listener:
         return audio_s - (time.monotonic() - self._opened_s) > _AHEAD_OF_TIME_S
 
     @property
+    def pauses(self) -> bool:
+        """Whether there is an `ending`."""
+        return self._segmenter.pauses
+
+    @property
     def ending(self) -> Optional[Utterance]:
         """The utterance that has been followed by a little silence, as it will be if that goes on."""
         return self._segmenter.ending()

@@ -4,7 +4,7 @@ from typing import Optional
 
 from protocol.data import Partial
 
-INTERVAL_S = 0.5  # of new sound between two looks, where there is a core for it
+INTERVAL_S = 0.3  # of new sound between two looks, where there is a core for it
 _NEVER_S = -1.0
 
 

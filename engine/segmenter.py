@@ -109,6 +109,11 @@ class Segmenter:
         if segment is not None:
             yield from self._close(segment)
 
+    @property
+    def pauses(self) -> bool:
+        """Whether the open utterance has been followed by a little silence."""
+        return self._endpointer.ending is not None
+
     def ending(self) -> Optional[Utterance]:
         """The open utterance, if it has been followed by a little silence: as it is if that goes on."""
         segment = self._endpointer.ending

@@ -187,9 +187,10 @@ class EngineWorker:
         begins_s = self._listener.open_since_s
         if not self._asked.partial or begins_s is None or self._listener.waiting is not None:
             self._want_turn(False)
-        elif self._result is not None and self._result.utterance == self._listener.ending:
+        elif self._listener.pauses:
             self._want_turn(False)
-            self._show_settled(self._result)
+            if self._result is not None and not self._listener.goes_on(self._result.utterance):
+                self._show_settled(self._result)
         elif not self._schedule.is_due(begins_s, self._listener.heard_s):
             self._want_turn(False)
         else:
@@ -256,8 +257,8 @@ class EngineWorker:
 
     def _is_in_vain(self) -> bool:
         """Whether the utterance goes on after all, or has ended. If it has as was expected, somebody waits for it."""
-        if self._work is Work.LIVE_TEXT:
-            return self._listener.waiting is not None
+        if self._work is Work.LIVE_TEXT:  # in a pause there is something better to do
+            return self._listener.waiting is not None or self._listener.pauses
         if self._work is not Work.AHEAD:
             return False
         if self._listener.waiting is None:
@@ -271,9 +272,9 @@ class EngineWorker:
     def _must_give_way(self, work: Work) -> bool:
         """Whether more urgent work needs the cores."""
         if work is Work.LIVE_TEXT:
-            has_begun = self._work is Work.LIVE_TEXT
-            others = self._board.others(self._index, Work.AHEAD if has_begun else Work.LIVE_TEXT)
-            return others + self._board.others(self._index, Work.LIVE) >= CORES  # who is waited for has two
+            recognising = self._board.others(self._index, Work.AHEAD)
+            looking = 0 if self._work is work else self._board.others(self._index, Work.LIVE_TEXT) - recognising
+            return 2 * recognising + looking >= CORES  # a recognition is to be as fast as without live text
         if work is Work.AHEAD:
             return self._board.others(self._index, Work.BEHIND) + self._board.ahead_before(self._index) >= CORES
         late = time.monotonic() >= self._give_way_until_s
@@ -288,7 +289,8 @@ class EngineWorker:
 
     def _share_cores(self) -> None:
         """All cores for an engine that works alone, one for each where many do."""
-        threads = max(1, CORES // (1 + self._board.others(self._index, Work.LIVE_TEXT)))
+        least = Work.LIVE_TEXT if self._work is Work.LIVE_TEXT else Work.AHEAD
+        threads = max(1, CORES // (1 + self._board.others(self._index, least)))
         if threads != self._threads:
             self._threads = threads
             self._recognizer.use_threads(threads)

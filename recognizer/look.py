@@ -129,7 +129,7 @@ class Looker:
         task.sequence_ranker = _Ranker(len(stable))
         if stable:  # the rule against a blank at the beginning, or nothing at all
             task.logit_filters = task.logit_filters[1:]
-        result = task.run(torch.empty(1, 1, 1))[0]
+        result = task.run(self._decoder.embedding.new_empty(1, 1, 1))[0]
         tokens = list(result.tokens)
         self._check()
         logits, scores = self._decoder.follow(torch.tensor([*given, *tokens]), logits_from=len(given) - 1)

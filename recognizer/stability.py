@@ -70,14 +70,14 @@ class StabilityRules:
     """
 
     sure: Tuple[float, ...] = (0.7, 0.5, 0.4)
-    sure_closely: Tuple[float, ...] = (0.5, 0.3, 0.25)
+    sure_closely: Tuple[float, ...] = (0.7, 0.5, 0.3, 0.25)
     last_sure: float = 0.8
     punctuation: float = 0.8
     horizon_s: float = 0.1
     early_s: float = 1.2
     settled_logprob: float = -0.3
-    settled_s: float = 0.24
-    settled_late_s: float = 0.39
+    settled_s: float = 0.23
+    settled_late_s: float = 0.38
 
 
 RULES = StabilityRules()

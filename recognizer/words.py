@@ -23,6 +23,7 @@ from recognizer.request import TimedWord
 
 _FROM_ABOVE, _FROM_LEFT = 1, 2
 _MEDIAN_FILTER_POSITIONS = 7  # of the encoder; as whisper.timing
+_LEAST_DEVIATION = 1e-9  # where every token listens equally little
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ def _starts_s(scores: Tensor, n_before: int, duration_s: float) -> List[float]:
     n_positions = max(1, min(scores.shape[-1], math.ceil(duration_s * TOKENS_PER_SECOND)))
     weights = scores[:, :, :n_positions].softmax(dim=-1)
     deviation, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
-    smooth = median_filter((weights - mean) / deviation, _MEDIAN_FILTER_POSITIONS).mean(dim=0)
+    even = (weights - mean) / deviation.clamp(min=_LEAST_DEVIATION)
+    smooth = median_filter(even, _MEDIAN_FILTER_POSITIONS).mean(dim=0)
     first_positions = warp(-smooth[n_before:-1].cpu().numpy())
     return [min(position / TOKENS_PER_SECOND, duration_s) for position in first_positions]
 

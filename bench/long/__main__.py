@@ -25,7 +25,7 @@ from bench import command
 from bench.long.differences import Compared, compare, near
 from bench.long.joined import LongRecording, cuts_s, join_all
 from bench.long.rows import COLUMNS, Row
-from bench.recognizers.contenders import CTRANSLATE2, WHOLE_FILE
+from bench.recognizers.contenders import CTRANSLATE2, WHOLE_FILES
 from bench.recognizers.process import ContenderProcess
 from bench.recognizers.weights import write_ctranslate2
 from bench.recordings import read_spoken
@@ -35,7 +35,7 @@ from engine.cores import usable_cores
 from recognizer.audio import SAMPLE_RATE, to_samples
 from tests.harness.server import ServerProcess
 
-_SERVERS = {"ours": "auto", "ours, context: off": "off"}  # model.context
+_SERVERS = {"a server": "auto", "a server, model.context off": "off"}  # model.context
 _SLOW = "openai-whisper float32, beam 5, whole file"  # as long as all others together
 
 
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def _parse() -> argparse.Namespace:
-    names = [*_SERVERS, *WHOLE_FILE]
+    names = [*_SERVERS, *WHOLE_FILES]
     quick = [name for name in names if name != _SLOW]
     parser = argparse.ArgumentParser("python -m bench.long", description=__doc__.splitlines()[0])
     parser.add_argument("--languages", nargs="+", choices=["ko", "en"], default=["ko", "en"])
@@ -118,7 +118,7 @@ def _way(name: str, language: str, options: argparse.Namespace, models: Path, st
     if name in _SERVERS:
         settings = {"model": {"language": language, "context": _SERVERS[name]}}
         return through("127.0.0.1", stack.enter_context(ServerProcess(settings)).port)
-    contender = ContenderProcess(name, options.bench_python, usable_cores(), models)
+    contender = ContenderProcess(name, usable_cores(), options.bench_python, models)
     stack.callback(contender.close)
     path = models / "recording.npy"
 

@@ -64,7 +64,7 @@ def draw(pyplot: Any, report: Report[Row]) -> Any:
     )
     for panel, language in zip(panels[0], languages):
         rows = [row for row in report.rows if row.language == language]
-        colours = [chart.OURS if row.name.startswith("ours") else chart.OTHERS for row in rows]
+        colours = [chart.OURS if row.name.startswith("a server") else chart.OTHERS for row in rows]
         bars = panel.barh([names.index(row.name) for row in rows], [row.edits / row.tokens for row in rows])
         for bar, colour in zip(bars, colours):
             bar.set_color(colour)

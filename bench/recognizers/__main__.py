@@ -51,7 +51,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _measure(recordings: Sequence[Recording], language: str, options: argparse.Namespace, models: Path) -> List[Row]:
-    contenders = [ContenderProcess(name, options.bench_python, options.threads, models) for name in options.only]
+    contenders = [ContenderProcess(name, options.threads, options.bench_python, models) for name in options.only]
     path = models / "segment.npy"
     np.save(path, segments(recordings[0].pcm)[0])
     for contender in contenders:

@@ -1,7 +1,7 @@
 """One recogniser in a process of its own: `python -m bench.recognizers.contenders NAME THREADS FOLDER_OF_MODELS`.
 
-Reads one line for each segment or file, `LANGUAGE PATH_OF_SAMPLES.npy`, and answers with one line of JSON: text and
-seconds. Each contender imports only what it needs, as each has its own environment.
+Reads one line for each segment, `LANGUAGE PATH_OF_SAMPLES.npy`, and answers with one line of JSON: text and seconds.
+Each contender imports only what it needs, as each has its own environment.
 """
 
 import json
@@ -11,15 +11,14 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Mapping, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 import numpy as np
 
 CTRANSLATE2, OPENVINO = "ctranslate2", "openvino"  # folders of models
 
-# Timestamps are what these go by from one window of 30 s to the next.
-_SEGMENT = {"without_timestamps": True, "condition_on_previous_text": False}
-_LONG = {"without_timestamps": False, "condition_on_previous_text": False}
+_ALONE = {"condition_on_previous_text": False}
+_TEXT_ALONE = {"without_timestamps": True, **_ALONE}  # of a segment; a longer file is cut by its timestamps
 
 Recognise = Callable[[Any, str], str]  # samples and a language → text
 
@@ -44,9 +43,7 @@ def ours(threads: int, _: Path, beam_size: int, **settings: str) -> Recognise:
     return recognise
 
 
-def openai_whisper(
-    threads: int, _: Path, beam_size: Optional[int], options: Mapping[str, bool] = _SEGMENT
-) -> Recognise:
+def openai_whisper(threads: int, _: Path, beam_size: Optional[int], whole_file: bool = False) -> Recognise:
     """`whisper.transcribe` with its own fallback."""
     import torch  # noqa: PLC0415
 
@@ -56,19 +53,21 @@ def openai_whisper(
     model = load_weights("base").eval()
 
     def recognise(samples: Any, language: str) -> str:
+        options = _ALONE if whole_file else _TEXT_ALONE
         found = model.transcribe(samples, language=language, beam_size=beam_size, fp16=False, **options)
         return str(found["text"])
 
     return recognise
 
 
-def faster_whisper(threads: int, models: Path, beam_size: int, options: Mapping[str, bool] = _SEGMENT) -> Recognise:
+def faster_whisper(threads: int, models: Path, beam_size: int, whole_file: bool = False) -> Recognise:
     """CTranslate2 in int8."""
     from faster_whisper import WhisperModel  # noqa: PLC0415
 
     model = WhisperModel(str(models / CTRANSLATE2), device="cpu", compute_type="int8", cpu_threads=threads)
 
     def recognise(samples: Any, language: str) -> str:
+        options = _ALONE if whole_file else _TEXT_ALONE
         segments, _ = model.transcribe(samples, language=language, beam_size=beam_size, **options)
         return " ".join(segment.text for segment in segments)
 
@@ -104,16 +103,19 @@ CONTENDERS = {
     "OpenVINO GenAI int8, greedy": Contender("bench", partial(openvino_genai, beam_size=1)),
 }
 
-# A whole file at once, whatever its length.
-WHOLE_FILE = {
-    "faster-whisper int8, beam 5, whole file": Contender("bench", partial(faster_whisper, beam_size=5, options=_LONG)),
+# Of recordings of minutes, not of segments (`python -m bench.long`).
+WHOLE_FILES = {
+    "faster-whisper int8, beam 5, whole file": Contender(
+        "bench", partial(faster_whisper, beam_size=5, whole_file=True)
+    ),
     "openai-whisper float32, beam 5, whole file": Contender(
-        "server", partial(openai_whisper, beam_size=5, options=_LONG)
+        "server", partial(openai_whisper, beam_size=5, whole_file=True)
     ),
     "openai-whisper float32, greedy, whole file": Contender(
-        "server", partial(openai_whisper, beam_size=None, options=_LONG)
+        "server", partial(openai_whisper, beam_size=None, whole_file=True)
     ),
 }
+ALL = {**CONTENDERS, **WHOLE_FILES}
 
 
 def main() -> None:
@@ -121,7 +123,7 @@ def main() -> None:
     name, threads, folder = sys.argv[1:]
     # Some make threads that their own setting does not count.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(threads)])
-    recognise = {**CONTENDERS, **WHOLE_FILE}[name].make(int(threads), Path(folder))
+    recognise = ALL[name].make(int(threads), Path(folder))
     for line in sys.stdin:
         language, path = line.rstrip("\n").split(" ", 1)
         samples = np.load(path)

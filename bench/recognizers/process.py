@@ -1,4 +1,4 @@
-"""The process of a contender, as seen from the benchmark."""
+"""A contender in a process of its own, seen from the benchmark."""
 
 import json
 import subprocess
@@ -7,31 +7,23 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 from bench import command
-from bench.recognizers.contenders import CONTENDERS, WHOLE_FILE
+from bench.recognizers.contenders import ALL
 
 
 class ContenderProcess:
     """A contender in a process of its own.
-
-    Args:
-        name: of CONTENDERS or WHOLE_FILE.
-        bench_python: the Python of the environment of the benchmarks.
-        threads: of the processor.
-        models: folder of models.
 
     Attributes:
         seconds, peak_mb: what it took for the segments that count.
         texts: of the segments of each recording.
     """
 
-    def __init__(self, name: str, bench_python: str, threads: int, models: Path) -> None:
+    def __init__(self, name: str, threads: int, bench_python: str, models: Path) -> None:
         self.name = name
         self.seconds = 0.0
         self.peak_mb = 0.0
         self.texts: List[List[str]] = []
-        python = {"server": sys.executable, "bench": bench_python}[
-            (CONTENDERS.get(name) or WHOLE_FILE[name]).environment
-        ]
+        python = {"server": sys.executable, "bench": bench_python}[ALL[name].environment]
         self._process = subprocess.Popen(
             [python, "-m", "bench.recognizers.contenders", name, str(threads), str(models)],
             env=command.environment(OMP_NUM_THREADS=str(threads)),

@@ -44,6 +44,13 @@ def test_quiet_edges_go_but_for_a_moment_and_pauses_inside_stay() -> None:
     assert len(kept) == len(speech) + len(silence(0.1))
 
 
+def test_real_speech_stays_whole(phrase: bytes) -> None:
+    kept = trimmed(phrase)
+    assert kept in phrase
+    assert len(kept) <= len(phrase) - len(silence(1.0))  # the phrase has more than a second of silence around it
+    assert len(trimmed(silence(0.5) + kept + silence(0.5))) >= len(kept) - len(silence(0.1))
+
+
 @pytest.mark.parametrize("pcm", [b"", silence(0.5)])
 def test_nothing_is_left_of_silence(pcm: bytes) -> None:
     assert trimmed(pcm) == b""
@@ -95,7 +102,7 @@ def test_all_is_lost_where_no_text_came() -> None:
 def test_what_is_at_a_cut_is_counted_apart() -> None:
     assert near([8.0, 8.6, 10.0, 11.4, 11.6], [10.0]) == 3
     assert near([8.0], []) == 0
-    row = Row("ours", "ko", 10.0, 100, 3, 2, 1, tokens_at_cuts=20, edits_at_cuts=2)
+    row = Row("a server", "ko", 10.0, 100, 3, 2, 1, tokens_at_cuts=20, edits_at_cuts=2)
     cells = {heading: cell(row) for heading, cell in COLUMNS.items()}
     assert (cells["error rate"], cells["error rate at cuts"], cells["elsewhere"]) == ("6.0 % (CER)", "10.0 %", "5.0 %")
     uncut = row._replace(tokens_at_cuts=0, edits_at_cuts=0)
