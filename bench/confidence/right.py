@@ -1,5 +1,6 @@
 """Which words of a text are right. Pure."""
 
+import math
 import re
 import zlib
 from pathlib import PurePath
@@ -17,6 +18,11 @@ class Judged(NamedTuple):
     is_fitted: bool  # its speaker is one of those that the confidence was fitted to
     confidence: float
     is_right: bool
+
+
+def geometric_mean(logprobs: Sequence[float]) -> float:
+    """Of the probabilities of a word's tokens: what a confidence has to be better than."""
+    return math.exp(sum(logprobs) / len(logprobs))
 
 
 def is_fitted(name: str) -> bool:
