@@ -85,7 +85,7 @@ clean:
 	$(PIP) -r requirements.txt
 	touch $@
 
-.venv/.dev: requirements-dev.txt .venv/.server
+.venv/.dev: requirements-dev.txt requirements-media.txt .venv/.server
 	$(PIP) -r requirements-dev.txt
 	touch $@
 

@@ -2,8 +2,7 @@
 
 Bytes go in, events come out; the client's side also makes the bytes to send. Nothing here knows a socket, a thread,
 a process or a clock, and nothing but the standard library is used. `protocol/data.py` has what the packets with
-structure say. `docs/protocol.md` describes the same for people
-who write clients in other languages.
+structure say. `docs/protocol.md` describes the same for people who write clients in other languages.
 
 Errors:
     ProtocolError          the peer sent what the protocol forbids; `str(error)` says why
@@ -41,7 +40,7 @@ MAX_DATA_BYTES = 0xFFFF
 _Said = TypeVar("_Said")
 
 _LENGTH_PATTERN = re.compile(rb"[0-9A-Fa-f]{0,4}")  # int(…, 16) alone would also take "-001" or "1_00"
-_RESULT_PATTERN = re.compile(rb"([0-9]+\.[0-9]+) ([0-9]+\.[0-9]+) : (.*)", re.DOTALL)
+_RESULT_PATTERN = re.compile(rb"([0-9]{1,9}\.[0-9]{1,9}) ([0-9]{1,9}\.[0-9]{1,9}) : (.*)", re.DOTALL)
 _STATUS_PATTERN = re.compile(rb"engine ([0-9]{1,9}): (.*)", re.DOTALL)
 _SHOWN_CHARS = 64  # of a text from the network in a log line
 
@@ -588,8 +587,9 @@ class ClientProtocol:
             return b""
         if self._has_chosen:
             raise RuntimeError("options are told once in a session")
+        said = self._say(Header.OPTIONS, encode_options(options))
         self._has_chosen = True
-        return self._say(Header.OPTIONS, encode_options(options))
+        return said
 
     def begin(self) -> bytes:
         """Audio will follow."""

@@ -1,4 +1,4 @@
-"""Recordings → mono 16-bit PCM at the server's rate, where that loses nothing; else one line with what to do."""
+"""Recordings → mono audio that a server takes as it is; what is of another kind has to be decoded (`media.py`)."""
 
 import re
 import shlex
@@ -6,8 +6,10 @@ import struct
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-from client.errors import AudioFileError
+from client.errors import AudioFileError, UndecodedFile
 
+PCM, A_LAW, MU_LAW = "pcm_s16le", "alaw", "mulaw"
+LOWEST_RATE, HIGHEST_RATE = 8000, 48_000  # Hz that a server takes
 _SAMPLE_BYTES = 2
 _RAW_SUFFIXES = (".pcm", ".raw")
 _WAV_SUFFIXES = (".wav", ".wave")
@@ -72,14 +74,34 @@ class _Wav(NamedTuple):
     frames: bytes
 
 
-def read_audio(path: Path, sample_rate: int) -> bytes:
-    """Mono 16-bit PCM at `sample_rate` from a file: wav by its header, anything else as it is, if it can be raw audio.
+class Recording(NamedTuple):
+    """Mono audio as it is sent. What is None is not known of a raw file, and left to the server.
 
-    A wav file is converted where that loses nothing: 8-bit samples, all channels the same, a lower rate.
+    Attributes:
+        audio: the samples.
+        sample_rate: Hz.
+        encoding: as `SessionOptions` has it; None is 16-bit PCM, too.
+    """
+
+    audio: bytes
+    sample_rate: Optional[int] = None
+    encoding: Optional[str] = None
+
+
+def read_audio(path: Path, sample_rate: Optional[int] = None, encoding: Optional[str] = None) -> Recording:
+    """What is in a file: wav by its header, anything else as it is, if it can be raw audio.
+
+    A wav file is sent as it is where a server takes that, and converted where that loses nothing: 8-bit samples, all
+    channels the same.
+
+    Args:
+        path: of the file.
+        sample_rate: Hz of raw audio; None: the server's.
+        encoding: of raw audio.
 
     Raises:
-        AudioFileError: the file is missing, unreadable, empty, or of a kind that is not raw audio, or converting it
-            would lose something.
+        UndecodedFile: it is of a kind that has to be decoded first.
+        AudioFileError: it is missing, unreadable, empty, or has speakers on channels of their own.
     """
     try:
         content = path.read_bytes()
@@ -88,20 +110,20 @@ def read_audio(path: Path, sample_rate: int) -> bytes:
     if not content:
         raise AudioFileError(f"{path}: the file is empty; there is nothing to send")
     if re.match(rb"RIFF....WAVE", content, re.DOTALL):
-        return _convert(path, content, sample_rate)
-    kind = _other_kind(path, content)
+        return _sendable(path, content)
+    kind = _other_kind(path, content, called_raw=sample_rate is not None or encoding is not None)
     if kind is not None:
-        raise AudioFileError(f"{path}: {kind}, neither wav nor raw PCM; {_advice(path, sample_rate)}")
-    return content
+        raise UndecodedFile(f"{path}: {kind}, neither wav nor raw PCM", _advice(path))
+    return Recording(content, sample_rate, encoding)
 
 
-def _other_kind(path: Path, content: bytes) -> Optional[str]:
+def _other_kind(path: Path, content: bytes, called_raw: bool) -> Optional[str]:
     """What it is in place of raw audio; None where it may be raw audio."""
     suffix = path.suffix.lower()
     for pattern, kind in _SIGNATURES:
         if pattern.match(content):
             return kind
-    if suffix in _RAW_SUFFIXES:
+    if suffix in _RAW_SUFFIXES or (called_raw and suffix not in _SUFFIXES):
         return None
     for pattern, kind in _WEAK_SIGNATURES:
         if pattern.match(content):
@@ -111,22 +133,32 @@ def _other_kind(path: Path, content: bytes) -> Optional[str]:
     return f"named like {_SUFFIXES[suffix]}" if suffix in _SUFFIXES else None
 
 
-def _convert(path: Path, content: bytes, sample_rate: int) -> bytes:
+def _sendable(path: Path, content: bytes) -> Recording:
     wav = _parse(content)
     if wav is None:
-        raise AudioFileError(f"{path}: a wav file that is damaged or cut off; {_advice(path, sample_rate)}")
+        raise UndecodedFile(f"{path}: a wav file that is damaged or cut off", _advice(path))
     channels = 1 if wav.kind in (_PCM, _FLOAT, _A_LAW, _MU_LAW) and _all_the_same(wav) else wav.channels
-    advice = _advice(path, sample_rate, channels)
-    if wav.kind != _PCM or wav.sample_bytes > _SAMPLE_BYTES:
-        raise AudioFileError(f"{path}: {_samples(wav)} samples, expected 16-bit integers; {advice}")
+    advice = _advice(path, channels)
+    encoding = _encoding(wav)
+    if encoding is None:
+        what = f"{path}: {_samples(wav)} samples, expected 16-bit integers"
+        if channels == 1:
+            raise UndecodedFile(what, advice)
+        raise AudioFileError(f"{what}; {advice}")
     if not wav.frames:
         raise AudioFileError(f"{path}: a wav file without audio; there is nothing to send")
     if channels > 1:
         raise AudioFileError(f"{path}: {channels} channels that differ; {advice}")
-    if not 0 < wav.sample_rate <= sample_rate:
-        raise AudioFileError(f"{path}: {wav.sample_rate} Hz, the server takes {sample_rate}; {advice}")
-    pcm = _first_channel(wav)
-    return pcm if wav.sample_rate == sample_rate else _raise_rate(path, pcm, wav.sample_rate, sample_rate)
+    if not LOWEST_RATE <= wav.sample_rate <= HIGHEST_RATE:
+        raise UndecodedFile(f"{path}: {wav.sample_rate} Hz, a server takes {LOWEST_RATE} to {HIGHEST_RATE}", advice)
+    return Recording(_first_channel(wav), wav.sample_rate, encoding)
+
+
+def _encoding(wav: _Wav) -> Optional[str]:
+    """In which its samples can be sent; None where they cannot."""
+    if wav.kind == _PCM and wav.sample_bytes <= _SAMPLE_BYTES:
+        return PCM
+    return {_A_LAW: A_LAW, _MU_LAW: MU_LAW}.get(wav.kind) if wav.sample_bytes == 1 else None
 
 
 def _parse(content: bytes) -> Optional[_Wav]:
@@ -173,8 +205,10 @@ def _all_the_same(wav: _Wav) -> bool:
 
 
 def _first_channel(wav: _Wav) -> bytes:
-    """Its samples, of 8 or 16 bits, as 16-bit PCM."""
+    """Its samples: G.711 as they are, 8 or 16 bits as 16-bit PCM."""
     frame_bytes = wav.channels * wav.sample_bytes
+    if wav.kind != _PCM:
+        return wav.frames[::frame_bytes]
     pcm = bytearray(_SAMPLE_BYTES * (len(wav.frames) // frame_bytes))
     if wav.sample_bytes == 1:
         pcm[1::2] = wav.frames[::frame_bytes].translate(_SIGNED)
@@ -184,22 +218,10 @@ def _first_channel(wav: _Wav) -> bytes:
     return bytes(pcm)
 
 
-def _raise_rate(path: Path, pcm: bytes, from_rate: int, to_rate: int) -> bytes:
-    try:
-        import numpy as np  # noqa: PLC0415 - a client that streams PCM needs neither
-        import soxr  # noqa: PLC0415
-    except ImportError as error:
-        raise AudioFileError(
-            f"{path}: {from_rate} Hz, the server takes {to_rate}; pip install soxr, or {_advice(path, to_rate)}"
-        ) from error
-    samples = soxr.resample(np.frombuffer(pcm, dtype="<i2"), from_rate, to_rate)
-    return bytes(samples.astype("<i2").tobytes())
-
-
-def _advice(path: Path, sample_rate: int, channels: int = 1) -> str:
+def _advice(path: Path, channels: int = 1) -> str:
     """The line that makes a file of it which can be sent; speakers on channels of their own are not mixed."""
     source = f"ffmpeg -i {shlex.quote(str(path))}"
-    form = f"-ar {sample_rate} -c:a pcm_s16le"
+    form = "-ar 16000 -c:a pcm_s16le"
     if channels == 1:
         return f"convert it: {source} -ac 1 {form} converted.wav"
     if channels == 2:

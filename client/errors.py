@@ -7,7 +7,10 @@ Errors:
     ├── WelcomeTimeout      the server gave neither an engine nor a reason in time
     ├── ConnectionLost      the connection ended before the session did
     │   └── StrangeServer   what answers there is no server of this kind
-    └── AudioFileError      a file that cannot be sent without losing something
+    ├── AudioFileError      a file that cannot be sent without losing something
+    │   └── UndecodedFile   its audio has to be decoded first
+    ├── MicrophoneError     there is none, or it gives nothing more
+    └── OutputError         results that cannot be written
 """
 
 from util import printable
@@ -49,3 +52,25 @@ class StrangeServer(ConnectionLost):
 
 class AudioFileError(ClientError):
     """The file holds no audio that can be sent without losing something."""
+
+
+class UndecodedFile(AudioFileError):
+    """The file holds audio of a kind that has to be decoded first.
+
+    Attributes:
+        what: of which kind it is.
+        advice: how to make a file of it that can be sent.
+    """
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(f"{what}; {advice}")
+        self.what = what
+        self.advice = advice
+
+
+class MicrophoneError(ClientError):
+    """There is no microphone, or it gives nothing more."""
+
+
+class OutputError(ClientError):
+    """Results cannot be written where they should go."""

@@ -3,9 +3,11 @@
 import io
 import sys
 from contextlib import contextmanager
-from typing import Callable, Iterator, NamedTuple
+from typing import Callable, Iterator, NamedTuple, Optional
 
 from client.errors import ClientError, ServerError
+from client.live_line import LiveLine, can_show
+from protocol.data import Partial
 from util import ErrorCode, printable
 
 _SO_FAR = "what was printed is right"
@@ -29,18 +31,23 @@ def show_what_the_terminal_can() -> None:
         sys.stdout.reconfigure(errors="replace")
 
 
-class Progress(NamedTuple):
-    """Where results go, and how many seconds of audio have been sent."""
+class Screen(NamedTuple):
+    """Where what is shown goes: text with its line ends, live text, how many seconds of audio have been sent."""
 
-    show: Callable[[str], None]
+    show: Callable[[str], object]
+    show_live: Callable[[Partial], object]
     advance: Callable[[float], object]
 
 
 @contextmanager
-def progress(total_s: float) -> Iterator[Progress]:
-    """A bar below the results on a terminal, where tqdm is installed; else the results alone."""
-    plain = Progress(lambda line: print(line, flush=True), lambda _: None)
-    if not sys.stderr.isatty():
+def screen(total_s: Optional[float], is_live: bool) -> Iterator[Screen]:
+    """A bar below the results on a terminal, where tqdm is installed and the length known; or live text; or neither."""
+    if is_live and can_show(sys.stdout):
+        with _live_screen() as shown:
+            yield shown
+        return
+    plain = Screen(_print, _nothing, _nothing)
+    if total_s is None or not sys.stderr.isatty():
         yield plain
         return
     try:
@@ -50,4 +57,26 @@ def progress(total_s: float) -> Iterator[Progress]:
         return
     bar_format = "{percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s"
     with tqdm(total=total_s, bar_format=bar_format, leave=False) as bar:
-        yield Progress(tqdm.write, bar.update)
+        yield Screen(lambda text: tqdm.write(text, end=""), _nothing, bar.update)
+
+
+@contextmanager
+def _live_screen() -> Iterator[Screen]:
+    line = LiveLine(sys.stdout)
+
+    def show(text: str) -> None:
+        line.clear()
+        _print(text)
+
+    try:
+        yield Screen(show, line.draw, _nothing)
+    finally:
+        line.clear()
+
+
+def _print(text: str) -> None:
+    print(text, end="", flush=True)
+
+
+def _nothing(_: object) -> None:
+    pass

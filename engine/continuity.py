@@ -4,7 +4,8 @@ An utterance that was cut by its length has its last words in the middle of what
 which hears them again with what follows. So no word is sent that was only half heard, and none twice. Its sound and its
 text also stand before the next utterance when that is recognised, as those of one that ended less than a second ago do:
 measured, it is the sound before that helps, and its text as the beginning of what is decoded (docs/benchmarks.md).
-An utterance whose text is not to be trusted is no context, so that an error does not feed itself.
+An utterance whose text is not to be trusted is no context, so that an error does not feed itself. Words that were left
+and cannot be heard again, as silence followed or there is no room for their sound, are said as they were heard.
 """
 
 from typing import NamedTuple, Optional, Tuple
@@ -17,6 +18,7 @@ from recognizer.request import Context, Recognition, TimedWord
 
 HELD_S = 1.2  # before a cut: words that end in it are left to the next utterance
 _PAUSE_S = 1.0  # from which on speech does not go on
+_ROOM_S = 30.0  # of sound that the recogniser hears at once
 _SOUND_LOGPROB = -0.8
 
 
@@ -50,11 +52,11 @@ class Continuity:
     def context(self, utterance: Utterance) -> Optional[Context]:
         """What was said just before the utterance, if it goes on from that."""
         before = self._before
-        if before is None or utterance.start_s - before.utterance.end_s >= _PAUSE_S:
+        if before is None or not self._goes_on(utterance):
             return None
         gap_s = utterance.audio_start_s - before.utterance.audio_end_s
         samples = np.append(before.samples, np.zeros(max(0, round(gap_s * SAMPLE_RATE)), np.float32))
-        held_s = utterance.audio_start_s - before.said_until_s if before.left else 0.0
+        held_s = self._left_s(utterance) if before.left else 0.0
         return Context(samples, held_s, before.text, before.language)
 
     def start_s(self, utterance: Utterance) -> float:
@@ -72,12 +74,15 @@ class Continuity:
     def say(self, utterance: Utterance, samples: Samples, recognition: Recognition) -> Said:
         """What is said now, of an utterance with these samples; the rest is left to the next one."""
         left_before, start_s = self._left, self.start_s(utterance)
-        if left_before and self._before is not None:
-            samples = np.append(self._before.samples[-self._n_left(utterance) :], samples)
+        is_heard_again = bool(left_before) and self._goes_on(utterance)
+        if is_heard_again and self._before is not None:
+            n_left = max(1, round(self._left_s(utterance) * SAMPLE_RATE))
+            samples = np.append(self._before.samples[-n_left:], samples)
         words = tuple(_moved(word, utterance.audio_start_s) for word in recognition.words)
         text, end_s = recognition.text, utterance.end_s
-        if left_before and not text:  # they were heard before, whatever it is that follows
-            words, text = left_before, _joined(left_before)
+        is_told_late = bool(left_before) and not (is_heard_again and text)
+        if is_told_late:  # they were heard before, whatever it is that follows
+            words, text = left_before + words, f"{_joined(left_before)} {text}".rstrip()
         left: Tuple[TimedWord, ...] = ()
         sound = self._is_on and _is_sound(recognition)
         if sound and utterance.is_cut_off:
@@ -86,7 +91,7 @@ class Continuity:
             text, end_s = _joined(words), min(max(words[-1].end_s, start_s), utterance.end_s)
         self._before = None
         if self._is_on:
-            trusted = text if sound else ""
+            trusted = text if sound and not is_told_late else ""
             self._before = _Before(utterance, samples, end_s, trusted, left, recognition.language)
         end_s = max(start_s, end_s)
         return Said(start_s, end_s, text, tuple(_within(word, start_s, end_s) for word in words))
@@ -95,10 +100,18 @@ class Continuity:
     def _left(self) -> Tuple[TimedWord, ...]:
         return () if self._before is None else self._before.left
 
-    def _n_left(self, utterance: Utterance) -> int:
-        """Samples whose words were left to the utterance."""
+    def _left_s(self, utterance: Utterance) -> float:
+        """Seconds of sound before the utterance whose words were left to it."""
         assert self._before is not None
-        return max(1, round((utterance.audio_start_s - self._before.said_until_s) * SAMPLE_RATE))
+        return utterance.audio_start_s - self._before.said_until_s
+
+    def _goes_on(self, utterance: Utterance) -> bool:
+        """Whether it goes on from the one before, and there is room for the sound of what that has left to it."""
+        before = self._before
+        if before is None or utterance.start_s - before.utterance.end_s >= _PAUSE_S:
+            return False
+        own_s = utterance.audio_end_s - utterance.audio_start_s
+        return not before.left or self._left_s(utterance) + own_s <= _ROOM_S
 
 
 def _is_sound(recognition: Recognition) -> bool:

@@ -6,11 +6,13 @@ inverse and raises DataError. Nothing but the standard library is imported: clie
 
 import enum
 import json
+import math
 import re
 from dataclasses import asdict, dataclass
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
-_PARTIAL_PATTERN = re.compile(r"([0-9]+\.[0-9]+) ([0-9]+\.[0-9]+) : ([^\t]*)\t(.*)", re.DOTALL)
+_PARTIAL_PATTERN = re.compile(r"([0-9]{1,9}\.[0-9]{1,9}) ([0-9]{1,9}\.[0-9]{1,9}) : ([^\t]*)\t(.*)", re.DOTALL)
+_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can escape half of a pair
 
 
 class DataError(ValueError):
@@ -260,7 +262,11 @@ def _encode(fields: Dict[str, Any]) -> bytes:
 
 def _object(data: bytes) -> Dict[str, Any]:
     try:
-        fields = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
+        fields = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_unique, parse_float=_finite, parse_constant=_refuse
+        )
+    except DataError:
+        raise
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
         raise DataError(f"it is not JSON in UTF-8 ({reason})") from error
@@ -276,6 +282,13 @@ def _unique(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
     return fields
 
 
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise DataError("a number is too large")
+    return number
+
+
 def _refuse(constant: str) -> None:
     raise DataError(f"{constant} is no number")
 
@@ -288,6 +301,8 @@ def _get(fields: Dict[str, Any], key: str, kind: type) -> Any:
     value = fields.get(key)
     if not isinstance(value, kind):
         raise DataError(f"'{key}' is missing or of another type")
+    if isinstance(value, str) and _SURROGATE.search(value):
+        raise DataError(f"'{key}' has half a surrogate pair, which is no character")
     return value
 
 
@@ -295,7 +310,10 @@ def _number(fields: Dict[str, Any], key: str) -> float:
     value = fields.get(key)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise DataError(f"'{key}' is missing or no number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise DataError(f"'{key}' is too large") from error
 
 
 def _interval(fields: Dict[str, Any]) -> Tuple[float, float]:

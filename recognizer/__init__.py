@@ -4,6 +4,11 @@
     audio.py         PCM of any supported rate → the samples Whisper wants
     weights.py       a model's name or path → a loaded model: cache, packages, download
     checkpoints.py   the three file formats that weights come in
+    request.py       what is asked, and what is answered
+    words.py         the text's tokens → words with times
+    confidence.py    how likely a word is right
+    plausibility.py  what is speech, and what looks wrong (pure)
+    search.py        the beam
     alignment.py     which heads of the decoder follow the speech
     recognizer.py    the recogniser: windows, second tries, what is speech
     encoder.py       Whisper's encoder over as much sound as there is

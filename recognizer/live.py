@@ -10,6 +10,7 @@ from typing import Callable, List, NamedTuple, Optional
 
 import torch
 from torch import Tensor
+from whisper.audio import N_SAMPLES
 from whisper.decoding import DecodingOptions
 from whisper.tokenizer import get_tokenizer
 from whisper.utils import compression_ratio
@@ -118,7 +119,7 @@ class LiveText:
         cancelled: Callable[[], bool] = lambda: False,
         stable_until_s: Optional[float] = None,
     ) -> Partial:
-        """Look at all 16 kHz samples of the utterance so far.
+        """Look at all 16 kHz samples of the utterance so far; what is longer than the encoder hears is not looked at.
 
         `stable_until_s`: words that end later, in seconds of the samples, do not become stable. `cancelled` is asked
         before each layer of the encoder and each token.
@@ -129,6 +130,8 @@ class LiveText:
         self._cancelled = cancelled
         heard = torch.cat((self._held, torch.from_numpy(samples)))
         sound_s = len(heard) / SAMPLE_RATE
+        if sound_s > N_SAMPLES / SAMPLE_RATE - self._rules.margin_s:
+            return self._partial()
         self._hears_speech = self._hears_speech or self._parts.speech_detector.hears_speech(heard)
         if not self._hears_speech:
             return Partial("", "")

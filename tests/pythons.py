@@ -157,9 +157,10 @@ def _kept_folder() -> Iterator[Path]:
 
 def requirements(with_torch: bool) -> List[str]:
     """Lines of requirements files: what the tests need, with or without torch and what needs it."""
-    run, tests = ((PROJECT / name).read_text("utf-8") for name in ("requirements.txt", "requirements-pythons.txt"))
+    names = ("requirements.txt", "requirements-media.txt", "requirements-pythons.txt")
+    run, media, tests = ((PROJECT / name).read_text("utf-8") for name in names)
     lines = [line for line in run.splitlines() if with_torch or not _TORCH_PACKAGES.match(line)]
-    return [line for line in lines + tests.splitlines() if line and not line.startswith("#")]
+    return [line for line in [*lines, *media.splitlines(), *tests.splitlines()] if line and not line.startswith("#")]
 
 
 def _installed(interpreter: Interpreter, kept: Path, with_torch: bool, report: "_Report") -> Optional[Path]:

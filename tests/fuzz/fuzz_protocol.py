@@ -9,7 +9,7 @@ from typing import List, Tuple
 
 import atheris
 
-with atheris.instrument_imports(include=["util"]):
+with atheris.instrument_imports(include=["util", "protocol"]):
     from util import (
         MAGIC,
         MAX_DATA_BYTES,
@@ -29,7 +29,16 @@ with atheris.instrument_imports(include=["util"]):
         result_packet,
     )
 
-from util import END_PACKET, ErrorCode, status_packet, welcome_packet
+from protocol.data import Cause, Detail, DetailedResult, Partial, SpeechStarted, SpeechStopped, UtteranceDone, Word
+from util import (
+    END_PACKET,
+    ErrorCode,
+    detailed_result_packet,
+    event_packet,
+    partial_packet,
+    status_packet,
+    welcome_packet,
+)
 
 Outcome = Tuple[List[Event], bytes, bool]
 
@@ -52,7 +61,9 @@ def serve(pieces: List[bytes]) -> Outcome:
                         protocol.grant_engine()
                         assert loggable(event.user).isprintable()
             assert len(protocol._parser._buffer) <= PREFIX_BYTES + MAX_DATA_BYTES + len(piece)
-    except ProtocolError:
+    except ProtocolError as error:
+        if not str(error).isprintable():
+            raise
         return events, audio, True
     return events, audio, False
 
@@ -73,7 +84,9 @@ def read(pieces: List[bytes], finished: bool) -> Tuple[List[ClientEvent], bool]:
             while new := protocol.events():
                 events += new
             assert len(protocol._parser._buffer) <= PREFIX_BYTES + MAX_DATA_BYTES + len(piece)
-    except ProtocolError:
+    except ProtocolError as error:
+        if not str(error).isprintable():
+            raise
         return events, True
     return events, False
 
@@ -105,11 +118,31 @@ def write_seeds(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         return
-    client = encode_text(Header.USER, "kiosk-7") + b"%b0000" + encode_packet(Header.AUDIO, bytes(64)) + b"%c0000%f0000"
+    user, audio = encode_text(Header.USER, "kiosk-7"), encode_packet(Header.AUDIO, bytes(64))
+    client = user + b"%b0000" + audio + b"%c0000%f0000"
+    options = encode_packet(Header.OPTIONS, b'{"language":"en","sample_rate":8000,"partial":true,"detail":true}')
+    asking = user + options + b"%b0000" + audio + b"%e0000" + audio + b"%f0000"
     server = welcome_packet("engine 0 is yours") + status_packet(0, "running") + result_packet(1.2, 3.4, "안녕하세요")
     server += error_packet(ErrorCode.TIMEOUT, "nothing was received") + END_PACKET
-    for number, stream in enumerate((client, MAGIC + client, server, b"%c0000", b"%s00ff")):
+    streams = (client, MAGIC + client, MAGIC + asking, server, telling_server(), b"%c0000", b"%s00ff")
+    for number, stream in enumerate(streams):
         (folder / f"seed-{number}").write_bytes(b"\x03\x00\x05\x40\x00\x00\x00\x00" + stream)
+
+
+def telling_server() -> bytes:
+    """One that was asked for everything."""
+    detail = Detail("en", Cause.SILENCE, -0.31, 0.02, 0.87, (Word("hello", 1.2, 1.9, 0.91),))
+    partial = Partial(1.2, 1.9, "hel", "lo")
+    return (
+        welcome_packet("engine 0 is yours")
+        + event_packet(SpeechStarted(1.2))
+        + partial_packet(partial, detailed=False)
+        + partial_packet(partial, detailed=True)
+        + event_packet(SpeechStopped(1.9, Cause.SILENCE))
+        + detailed_result_packet(DetailedResult(1.2, 1.9, "hello", detail))
+        + event_packet(UtteranceDone(1.2, 1.9, Cause.SILENCE, has_text=True))
+        + END_PACKET
+    )
 
 
 if __name__ == "__main__":

@@ -3,13 +3,14 @@
 import socket
 import threading
 from contextlib import contextmanager, suppress
-from typing import Callable, Iterator
+from typing import Callable, Iterator, List
 
 from util import (
     END_PACKET,
     AudioFinished,
     AudioReceived,
     EngineRequested,
+    Event,
     ServerProtocol,
     StatusRequested,
     status_packet,
@@ -20,14 +21,15 @@ Serve = Callable[[socket.socket], None]
 
 
 @contextmanager
-def serving(serve: Serve) -> Iterator[int]:
-    """The port of 127.0.0.1 at which `serve` gets the first connection; leaving waits until it has returned."""
+def serving(*serves: Serve) -> Iterator[int]:
+    """The port of 127.0.0.1 at which each gets one connection, in order; leaving waits until the last has returned."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def accept() -> None:
-            connection, _ = listener.accept()
-            with connection, suppress(ConnectionError):  # the client may leave when it likes
-                serve(connection)
+            for serve in serves:
+                connection, _ = listener.accept()
+                with connection, suppress(ConnectionError):  # the client may leave when it likes
+                    serve(connection)
 
         thread = threading.Thread(target=accept, daemon=True)
         thread.start()
@@ -36,14 +38,20 @@ def serving(serve: Serve) -> Iterator[int]:
         assert not thread.is_alive()
 
 
-def session(at_finish: bytes = b"", at_audio: bytes = b"", at_welcome: bytes = b"") -> Serve:
-    """One that grants an engine, and sends these packets with the welcome, when audio comes, and at its end."""
+def session(
+    at_finish: bytes = b"", at_audio: bytes = b"", at_welcome: bytes = b"", hear: Callable[[List[Event]], object] = list
+) -> Serve:
+    """One that grants an engine, and sends these packets with the welcome, when audio comes, and at its end.
+
+    `hear` gets what the client has said.
+    """
 
     def serve(connection: socket.socket) -> None:
         protocol = ServerProtocol()
         while data := connection.recv(65536):
             protocol.receive(data)
             while events := protocol.events():
+                hear(events)
                 for event in events:
                     if isinstance(event, EngineRequested):
                         protocol.grant_engine()

@@ -6,6 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from protocol.data import Cause, Partial, SessionOptions, SpeechStarted, UtteranceDone
 from util import (
     END_PACKET,
     AudioFinished,
@@ -18,19 +19,25 @@ from util import (
     ErrorCode,
     ErrorReceived,
     Event,
+    OptionsReceived,
     Result,
     ServerProtocol,
     SessionEnded,
     State,
     StatusRequested,
+    UtteranceEnded,
     Welcome,
     error_packet,
+    event_packet,
+    partial_packet,
     result_packet,
     status_packet,
     welcome_packet,
 )
 
 _ENGINES = 2
+_OPTIONS = SessionOptions(language="en", partial=True)
+_DONE = UtteranceDone(1.2, 3.4, Cause.ASKED, has_text=False)
 _TENTHS = st.integers(0, 36_000)
 # Where the server is once it has read everything, and has granted the engine that was asked for.
 _MET = {
@@ -55,6 +62,7 @@ class Conversation(RuleBasedStateMachine):
         self.answered: List[ClientEvent] = []
         self.heard: List[ClientEvent] = []
         self.asked: List[Event] = []
+        self.chosen = self.paused = 0  # options and ends of utterances that the client has told
         self.closed = False  # the server has sent the end
 
     # --- the client: what has no place is refused, and nothing of it is sent
@@ -75,6 +83,8 @@ class Conversation(RuleBasedStateMachine):
         onwards = [lambda: self.client.ask_engine("kiosk-7"), self.client.begin, self.client.finish]
         if choice == 20 or (choice > 15 and self.client.state is not ClientState.OPENING):
             self._say(self.client.ask_status)
+        elif choice == 19 and self._say(lambda: self.client.choose(_OPTIONS)):
+            self.chosen += 1
         elif choice < 10 or self.said:
             for method in onwards:
                 if self._say(method):
@@ -93,6 +103,10 @@ class Conversation(RuleBasedStateMachine):
     def speak(self, pcm: bytes) -> None:
         if self._say(lambda: self.client.audio(pcm)):
             self.said += pcm
+
+    @rule()
+    def pause(self) -> None:
+        self.paused += self._say(self.client.end_utterance)
 
     # --- the wire
 
@@ -144,6 +158,17 @@ class Conversation(RuleBasedStateMachine):
     def recognise(self, start: int, end: int, text: str) -> None:
         self._answer(result_packet(start / 10, end / 10, text), Result(start / 10, end / 10, text))
 
+    @precondition(lambda self: self.server.state in (State.STREAMING, State.FINISHING) and not self.closed)
+    @rule(start=_TENTHS, text=st.text(max_size=20), detailed=st.booleans())
+    def tell_what_is_open(self, start: int, text: str, detailed: bool) -> None:
+        partial = Partial(start / 10, start / 10, text.replace("\t", " "), "")
+        for packet, event in (
+            (event_packet(SpeechStarted(partial.start_s)), SpeechStarted(partial.start_s)),
+            (partial_packet(partial, detailed), partial),
+            (event_packet(_DONE), _DONE),
+        ):
+            self._answer(packet, event)
+
     @precondition(lambda self: self.server.state is State.FINISHING and not self.closed)
     @rule()
     def end(self) -> None:
@@ -175,9 +200,13 @@ class Conversation(RuleBasedStateMachine):
         assert (self.client.state is ClientState.OVER) == self.closed
         if self.to_server or self.closed or self.client.state is ClientState.OPENING:
             return
-        assert self.server.state is _MET[self.client.state]
+        assert self.chosen <= 1
+        has_chosen = self.chosen == 1 and self.client.state is ClientState.READY
+        assert self.server.state is (State.CONFIGURED if has_chosen else _MET[self.client.state])
         if self.server.state is not State.ASKED:
             assert self.understood == self.said
+            assert self.asked.count(OptionsReceived({"language": "en", "partial": True})) == self.chosen
+            assert self.asked.count(UtteranceEnded()) == self.paused
         assert self.asked.count(EngineRequested("kiosk-7")) == (self.client.state is not ClientState.INQUIRING)
         assert self.asked.count(AudioFinished()) == (self.client.state is ClientState.FINISHING)
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from protocol.data import Cause, Partial, SessionOptions, SpeechStarted, SpeechStopped, UtteranceDone
 from util import (
     END_PACKET,
     MAGIC,
@@ -25,6 +26,8 @@ from util import (
     Welcome,
     encode_packet,
     error_packet,
+    event_packet,
+    partial_packet,
     result_packet,
     status_packet,
     welcome_packet,
@@ -33,7 +36,9 @@ from util import (
 ERROR = error_packet(ErrorCode.ENGINE_FAILED, "it died: nobody knows of what")
 DATA = {
     Header.WELCOME: b"engine 0 is yours",
+    Header.PARTIAL: b"1.2 3.4 : hello\tthere",
     Header.RESULT: b"1.2 3.4 : hello",
+    Header.EVENT: b'{"event":"speech_started","at":1.2}',
     Header.ENGINE_STATUS: b"engine 0: running",
     Header.ERROR: b"TIMEOUT",
     Header.END: b"",
@@ -65,12 +70,18 @@ def speak(protocol: ClientProtocol) -> bytes:
     return protocol.audio(b"abc")
 
 
+def choose(protocol: ClientProtocol) -> bytes:
+    return protocol.choose(SessionOptions(language="en"))
+
+
 WELCOMED = hear(welcome_packet(""))
 SAY: Dict[str, Callable[[ClientProtocol], bytes]] = {
     "%u": ask,
     "%c": ClientProtocol.ask_status,
+    "%o": choose,
     "%b": ClientProtocol.begin,
     "%s": speak,
+    "%e": ClientProtocol.end_utterance,
     "%f": ClientProtocol.finish,
 }
 WAY_TO: Dict[ClientState, List[Callable[[ClientProtocol], object]]] = {
@@ -89,12 +100,12 @@ WAY_TO: Dict[ClientState, List[Callable[[ClientProtocol], object]]] = {
 LEGAL = {
     ClientState.OPENING: "uc E",
     ClientState.INQUIRING: " CEF",
-    ClientState.ASKED: "bc LE",
-    ClientState.ASKED_STREAMING: "sfc LE",
+    ClientState.ASKED: "obc LE",
+    ClientState.ASKED_STREAMING: "sefc LE",
     ClientState.ASKED_FINISHING: "c LE",
-    ClientState.READY: "bc CE",
-    ClientState.STREAMING: "sfc RCE",
-    ClientState.FINISHING: "c RCEF",
+    ClientState.READY: "obc CE",
+    ClientState.STREAMING: "sefc PRVCE",
+    ClientState.FINISHING: "c PRVCEF",
     ClientState.FAILED: " F",
     ClientState.OVER: " ",
 }
@@ -111,7 +122,7 @@ def legal(state: ClientState, header: str) -> bool:
 
 @pytest.mark.parametrize(("state", "what"), [pair for pair in SENT if legal(*pair)])
 def test_what_may_be_sent_is_given_as_bytes(state: ClientState, what: str) -> None:
-    data = {"%u": b"x", "%s": b"abc"}.get(what, b"")
+    data = {"%u": b"x", "%o": b'{"language":"en"}', "%s": b"abc"}.get(what, b"")
     opening = MAGIC if state is ClientState.OPENING else b""
     assert SAY[what](protocol_in(state)) == opening + encode_packet(Header(what.encode()), data)
 
@@ -136,6 +147,30 @@ def test_a_user_id_too_long_for_a_packet_is_cut_at_a_character() -> None:
     sent = ClientProtocol().ask_engine("a" + "가" * 30_000)
     assert sent.startswith(MAGIC + b"%uFFFD")
     assert sent[-3:].decode() == "가"
+
+
+def test_options_are_told_once_whether_or_not_the_welcome_has_come() -> None:
+    for way in ([ask], [ask, WELCOMED], [ask, WELCOMED, ClientProtocol.ask_status]):
+        protocol = ClientProtocol()
+        for step in way:
+            step(protocol)
+        assert choose(protocol) == b'%o0011{"language":"en"}'
+        with pytest.raises(RuntimeError, match="told once"):
+            choose(protocol)
+
+
+def test_options_that_had_no_place_may_still_be_told() -> None:
+    protocol = ClientProtocol()
+    with pytest.raises(RuntimeError, match="has no place here"):
+        choose(protocol)
+    ask(protocol)
+    assert choose(protocol)
+
+
+def test_who_asks_for_nothing_says_nothing() -> None:
+    protocol = protocol_in(ClientState.READY)
+    assert protocol.choose(SessionOptions()) == b""
+    assert choose(protocol)
 
 
 # --- what comes
@@ -168,13 +203,25 @@ def test_a_packet_that_may_not_come_is_an_error_of_the_server(state: ClientState
 def test_packets_are_events_with_their_meaning() -> None:
     protocol = protocol_in(ClientState.ASKED_FINISHING)
     stream = (
-        welcome_packet("engine 1 is yours") + status_packet(0, "sleeping") + result_packet(1.2, 3.4, "안녕 : 하세요")
+        welcome_packet("engine 1 is yours")
+        + status_packet(0, "sleeping")
+        + event_packet(SpeechStarted(1.2))
+        + partial_packet(Partial(1.2, 2.0, "안녕 :", "하"), detailed=False)
+        + partial_packet(Partial(1.2, 2.4, "안녕 : 하세요", ""), detailed=True)
+        + event_packet(SpeechStopped(3.4, Cause.SILENCE))
+        + result_packet(1.2, 3.4, "안녕 : 하세요")
+        + event_packet(UtteranceDone(1.2, 3.4, Cause.SILENCE, has_text=True))
     )
     protocol.receive(stream + END_PACKET)
     assert protocol.events() == [
         Welcome("engine 1 is yours"),
         EngineStatus(0, "sleeping"),
+        SpeechStarted(1.2),
+        Partial(1.2, 2.0, "안녕 :", "하"),
+        Partial(1.2, 2.4, "안녕 : 하세요", ""),
+        SpeechStopped(3.4, Cause.SILENCE),
         Result(1.2, 3.4, "안녕 : 하세요"),
+        UtteranceDone(1.2, 3.4, Cause.SILENCE, has_text=True),
         SessionEnded(),
     ]
     assert protocol.events() == []
@@ -197,13 +244,24 @@ def test_an_error_is_a_code_and_a_detail(data: bytes, event: ErrorReceived) -> N
 
 @pytest.mark.parametrize(
     "packet",
-    [b"%C0007running", b"%C000Aengine : x", b"%R0003abc", b"%R000Fnan nan : hello", b"%R000B1.2 3e4 : x", b"%F0001x"],
+    [
+        *(b"%C0007running", b"%C000Aengine : x", b"%R0003abc", b"%R000Fnan nan : hello", b"%R000B1.2 3e4 : x"),
+        *(b"%R0002{}", b"%P0009no result", b"%P00071.2 3.4", b"%P0002{}", b"%V0000", b"%V0002{}", b"%F0001x"),
+        encode_packet(Header.RESULT, b"9" * 400 + b".0 1.0 : x"),
+        encode_packet(Header.PARTIAL, b"9" * 400 + b".0 1.0 : x\ty"),
+    ],
 )
 def test_a_packet_whose_data_is_wrong_is_an_error_of_the_server(packet: bytes) -> None:
     protocol = protocol_in(ClientState.FINISHING)
     protocol.receive(packet)
     with pytest.raises(ProtocolError):
         protocol.events()
+
+
+def test_an_event_that_a_newer_server_tells_is_passed_over() -> None:
+    protocol = protocol_in(ClientState.STREAMING)
+    protocol.receive(encode_packet(Header.EVENT, b'{"event":"speaker_changed","to":2}') + result_packet(0, 1, "one"))
+    assert protocol.events() == [Result(0, 1, "one")]
 
 
 def test_what_came_before_a_wrong_packet_still_counts() -> None:
@@ -216,6 +274,8 @@ def test_what_came_before_a_wrong_packet_still_counts() -> None:
 
 
 PIECES = [*(header.value + b"0000" for header in Header), b"%R000B1.0 2.0 : x", b"%C000Dengine 0: run", b"%", b"\xff"]
+PIECES += [encode_packet(header, data) for header, data in DATA.items()]
+PIECES += [encode_packet(header, b'{"event":"utterance_done","at":1e400}') for header in (Header.EVENT, Header.RESULT)]
 
 
 @settings(deadline=None)

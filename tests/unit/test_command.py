@@ -1,26 +1,20 @@
 """`python tcp_client.py` as a person sees it, against servers that answer what a test says."""
 
-import fcntl
 import os
-import pty
 import signal
 import socket
-import struct
 import subprocess
-import sys
-import termios
 import threading
 from pathlib import Path
 from typing import List, Tuple
 
 import pytest
 
+from tests.harness.command import COMMAND, Terminal, assert_one_line, hear_interrupts, run
 from tests.harness.scripted import Serve, says, serving, session
-from tests.harness.server import PROJECT
 from util import END_PACKET, ErrorCode, error_packet, result_packet
 
 RESULT = result_packet(0.3, 1.5, "안녕하세요")
-COMMAND = [sys.executable, str(PROJECT / "tcp_client.py")]
 
 
 @pytest.fixture
@@ -30,24 +24,9 @@ def recording(tmp_path: Path) -> Path:
     return path
 
 
-def run(*arguments: str, encoding: str = "utf-8") -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, "PYTHONIOENCODING": encoding}
-    return subprocess.run(
-        [*COMMAND, *arguments], env=environment, capture_output=True, encoding=encoding, check=False, timeout=60
-    )
-
-
 def run_against(serve: Serve, recording: Path, encoding: str = "utf-8") -> "subprocess.CompletedProcess[str]":
     with serving(serve) as port:
         return run("--ip", "127.0.0.1", "--port", str(port), "--ifn", str(recording), encoding=encoding)
-
-
-def assert_one_line(ended: "subprocess.CompletedProcess[str]", *parts: str, status: int = 1) -> None:
-    assert ended.returncode == status, ended
-    assert ended.stderr.startswith("tcp_client: ")
-    assert ended.stderr.count("\n") == 1
-    for part in parts:
-        assert part in ended.stderr
 
 
 # --- results
@@ -62,30 +41,6 @@ def test_a_character_that_the_terminal_does_not_have_is_replaced(recording: Path
 def test_an_encoding_of_seven_bits_shows_what_it_has(recording: Path) -> None:
     ended = run_against(session(RESULT + END_PACKET), recording, encoding="ascii")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "0.3 1.5 : ?????\n", "")
-
-
-class Terminal:
-    """A person's, for stderr; what is written to it is read all the time."""
-
-    def __init__(self) -> None:
-        self._near, self.far = pty.openpty()
-        fcntl.ioctl(self.far, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
-        self.shown = b""
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        try:
-            while data := os.read(self._near, 4096):
-                self.shown += data
-        except OSError:  # EIO: the far end is closed
-            pass
-        os.close(self._near)
-
-    def wait_until_closed(self) -> bytes:
-        self._reader.join(60)
-        assert not self._reader.is_alive()
-        return self.shown
 
 
 @pytest.fixture
@@ -220,11 +175,6 @@ def test_a_file_that_is_no_audio_to_send_is_refused_before_connecting(
 # --- Ctrl-C
 
 
-def _hear_interrupts() -> None:
-    """As in a terminal: a shell that ran the tests in the background would have them ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @pytest.mark.parametrize("welcome", [b"", b"%L0000"], ids=["waiting for an engine", "in mid-session"])
 def test_an_interrupt_ends_the_session_with_one_line_and_its_own_status(recording: Path, welcome: bytes) -> None:
     listening = threading.Event()
@@ -243,7 +193,7 @@ def test_an_interrupt_ends_the_session_with_one_line_and_its_own_status(recordin
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
-        preexec_fn=_hear_interrupts,  # noqa: PLW1509 - it takes no lock
+        preexec_fn=hear_interrupts,  # noqa: PLW1509 - it takes no lock
     ) as process:
         assert listening.wait(60)
         process.send_signal(signal.SIGINT)

@@ -83,6 +83,25 @@ def test_what_was_left_is_said_when_nothing_follows() -> None:
     assert [word.text for word in said.words] == ["넷", "다섯"]
 
 
+def test_what_was_left_is_said_before_what_comes_after_a_pause() -> None:
+    talk = Talk()
+    talk.say(CUT, recognised(FOUR, ENDS_S))
+    later = utterance(12.0, 15.0, cause=Cause.SILENCE)
+    assert talk.continuity.context(later) is None
+    said = talk.say(later, recognised("여섯 일곱", [1.0, 2.0]))
+    assert (said.text, said.start_s, said.end_s) == ("넷 다섯 여섯 일곱", 8.5, 15.0)
+    assert " ".join(word.text for word in said.words) == said.text
+
+
+def test_what_was_left_is_said_where_there_is_no_room_to_hear_it_again() -> None:
+    talk = Talk()
+    talk.say(utterance(0.0, 30.0, cut_off=True), recognised("하나 둘 셋", [5.0, 28.0, 29.5]))
+    following = utterance(30.0, 60.0, cut_off=True)
+    assert talk.continuity.context(following) is None
+    said = talk.say(following, recognised("넷 다섯 여섯", [1.0, 2.0, 29.9]))
+    assert (said.text, said.start_s, said.end_s) == ("셋 넷 다섯", 28.0, 32.0)
+
+
 def test_an_utterance_without_speech_to_which_nothing_was_left_is_empty() -> None:
     talk = Talk()
     talk.say(CUT, recognised("하나 둘", [3.0, 6.0]))

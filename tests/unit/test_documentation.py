@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Iterator, NamedTuple, Optional
 
@@ -11,7 +13,21 @@ import yaml
 from pydantic import ValidationError
 
 from config.sections import LONGEST_S, ServerConfig
+from protocol.data import (
+    Cause,
+    Detail,
+    DetailedResult,
+    Partial,
+    SessionOptions,
+    SpeechStarted,
+    SpeechStopped,
+    UtteranceDone,
+    Word,
+    encode_event,
+    encode_options,
+)
 from recognizer.catalog import MODEL_NAMES
+from server.options import settings_of
 from tests.harness.markdown import CodeBlock, Document, Table, documents, without_comments
 from tests.harness.server import PROJECT
 from util import (
@@ -19,9 +35,12 @@ from util import (
     MAGIC,
     ErrorCode,
     Header,
+    detailed_result_packet,
     encode_packet,
     encode_text,
     error_packet,
+    event_packet,
+    partial_packet,
     result_packet,
     status_packet,
     welcome_packet,
@@ -177,23 +196,55 @@ def test_the_model_takes_the_choices_that_the_readme_lists_and_no_others(name: s
 
 # --- the protocol
 
+DETAILED = DetailedResult(
+    *(1.2, 3.4, "안녕하세요"), Detail("ko", Cause.SILENCE, -0.31, 0.02, 0.87, (Word("안녕하세요", 1.2, 1.9, 0.91),))
+)
+
 
 def test_the_bytes_of_the_protocol_document_are_those_that_are_sent() -> None:
     expected = [
         MAGIC,
         encode_text(Header.USER, "김철수"),
+        encode_packet(Header.OPTIONS, encode_options(SessionOptions(partial=True))),
         encode_packet(Header.BEGIN),
+        encode_packet(Header.END_UTTERANCE),
         encode_packet(Header.FINISH),
         encode_packet(Header.CLIENT_STATUS),
         encode_packet(Header.AUDIO, bytes(960))[:6],
         welcome_packet("engine 0 is yours"),
         result_packet(1.2, 3.4, "안녕하세요"),
+        detailed_result_packet(DETAILED)[:19],
+        partial_packet(Partial(1.2, 2.0, "안녕", "하세"), detailed=False),
+        event_packet(SpeechStarted(1.2)),
         error_packet(ErrorCode.SERVER_TOO_BUSY),
         error_packet(ErrorCode.TIMEOUT, "nothing received"),
         status_packet(0, "sleeping"),
         END_PACKET,
     ]
     assert list(hex_dumps(Document(PROTOCOL))) == expected
+
+
+def test_the_detail_of_the_protocol_document_is_what_is_sent() -> None:
+    (block,) = [block for block in Document(PROTOCOL).code_blocks if block.language == "json"]
+    sent = detailed_result_packet(DETAILED)[6:]
+    assert json.loads(block.code) == json.loads(sent)
+    assert f"{len(sent)} bytes (0x{len(sent):04X})" in Document(PROTOCOL).text
+
+
+def test_every_option_is_explained_with_the_values_that_the_server_takes() -> None:
+    table = Document(PROTOCOL).table("key")[1:]
+    assert [plain(row[0]) for row in table] == [field.name for field in fields(SessionOptions)]
+    for key, values, _ in table:
+        for value in re.findall(r"`([a-z][a-z0-9_]*)`", values):
+            parsed = value == "true" if value in ("true", "false") else value
+            settings_of(ServerConfig(), {plain(key): parsed})
+
+
+def test_every_event_and_every_cause_is_explained() -> None:
+    events = [plain(row[0]) for row in Document(PROTOCOL).table("`event`")[1:]]
+    kinds = (SpeechStarted(1), SpeechStopped(1, Cause.ASKED), UtteranceDone(1, 2, Cause.ASKED, has_text=True))
+    assert events == [json.loads(encode_event(event))["event"] for event in kinds]
+    assert [plain(row[0]) for row in Document(PROTOCOL).table("`cause`")[1:]] == [cause.value for cause in Cause]
 
 
 def hex_dumps(document: Document) -> Iterator[bytes]:

@@ -123,6 +123,14 @@ def test_words_that_were_left_to_an_utterance_are_in_its_text(live: LiveText, sa
     assert "tried" in f"{shown.stable} {shown.unstable}".lower().split(",")[0].split(".")[0]
 
 
+def test_what_is_longer_than_the_encoder_hears_changes_nothing(live: LiveText, samples: Samples) -> None:
+    long = np.tile(samples, 6)
+    live.begin(ENGLISH)
+    shown = live.tick(long[: 29 * SAMPLE_RATE])
+    assert shown != Partial("", "")
+    assert [live.tick(long[: int(end_s * SAMPLE_RATE)]) for end_s in (29.1, 31.5)] == [shown, shown]
+
+
 def test_the_language_is_found_out(live: LiveText, samples: Samples) -> None:
     live.begin(Request(language="auto"))
     assert "failed" in ticks(live, samples)[-1].stable.lower()

@@ -16,15 +16,19 @@ from util import (
     Event,
     Header,
     MagicMismatch,
+    OptionsReceived,
     ProtocolError,
     ServerProtocol,
     State,
     encode_packet,
 )
 
-_WITH_DATA = (Header.USER, Header.AUDIO)
-_ANY_PACKET = [(Header(header), data) for header in sorted({header for _, header in LEGAL}) for data in (b"", b"xyz")]
-_LEAST_FINAL = [b"%u", b"%b", b"%s", b"%f", b"%c"]
+_WITH_DATA = (Header.USER, Header.OPTIONS, Header.AUDIO)
+_OPTIONS = b'{"language":"en"}'
+_ANY_PACKET = [
+    (Header(header), data) for header in sorted({header for _, header in LEGAL}) for data in (b"", b"xyz", _OPTIONS)
+]
+_LEAST_FINAL = [b"%u", b"%o", b"%b", b"%s", b"%e", b"%f", b"%c"]
 _BROKEN = [b"x", b"%x", b"%L0000", b"%s00g0", b"%s-001", b"%c 000", b"\r\n", b"%\0"]
 
 
@@ -79,7 +83,8 @@ class Session(RuleBasedStateMachine):
     @rule(choice=st.integers(0, 20))
     def go_on(self, choice: int) -> None:
         headers = sorted((header for state, header in LEGAL if state is self.state), key=_LEAST_FINAL.index)
-        self._send(Header(headers[choice % len(headers)]), b"")
+        header = Header(headers[choice % len(headers)])
+        self._send(header, _OPTIONS if header is Header.OPTIONS else b"")
 
     @precondition(lambda self: self.state is State.STREAMING and not self.broken)
     @rule(data=st.binary(min_size=1, max_size=2000), cut=st.integers(0, 2000))
@@ -119,13 +124,16 @@ class Session(RuleBasedStateMachine):
         while self.waiting and self.state not in (State.ASKED, State.OVER):
             header, data = self.waiting.pop(0)
             legal = LEGAL.get((self.state, header.value))
-            if legal is None or (data and header not in _WITH_DATA):
+            is_nonsense = header is Header.OPTIONS and data != _OPTIONS
+            if legal is None or is_nonsense or (data and header not in _WITH_DATA):
                 self.broken = True
                 self.state = State.OVER
                 return
             self.state, (*events,) = legal
             if header is Header.USER:
                 events = [EngineRequested(data.decode(errors="replace"))]
+            elif header is Header.OPTIONS:
+                events = [OptionsReceived({"language": "en"})]
             elif header is Header.AUDIO:
                 events = [AudioReceived(data)]
             self.expected += events

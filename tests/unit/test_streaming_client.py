@@ -8,9 +8,35 @@ from typing import Callable, List
 
 import pytest
 
+from protocol.data import (
+    Cause,
+    Detail,
+    DetailedResult,
+    Partial,
+    SessionOptions,
+    SpeechStarted,
+    SpeechStopped,
+    UtteranceDone,
+    Word,
+)
 from tcp_client import ClientError, ConnectionLost, ServerError, StrangeServer, StreamingClient, WelcomeTimeout
 from tests.harness.scripted import Serve, says, serving, session, until_it_leaves
-from util import END_PACKET, ErrorCode, Result, error_packet, result_packet, welcome_packet
+from util import (
+    END_PACKET,
+    AudioFinished,
+    AudioReceived,
+    ErrorCode,
+    Event,
+    OptionsReceived,
+    Result,
+    UtteranceEnded,
+    detailed_result_packet,
+    error_packet,
+    event_packet,
+    partial_packet,
+    result_packet,
+    welcome_packet,
+)
 
 FAILED = error_packet(ErrorCode.ENGINE_FAILED, "engine 0: it died") + END_PACKET
 
@@ -30,6 +56,69 @@ def test_results_are_read_until_the_session_has_ended() -> None:
         client.finish()
         assert list(client.results()) == [Result(2.5, 3.0, "two")]
         assert list(client.results()) == []
+
+
+DETAIL = Detail("en", Cause.ASKED, -0.31, 0.02, 0.87, (Word("one", 0.3, 1.5, 0.91),))
+TOLD = [
+    SpeechStarted(0.3),
+    Partial(0.3, 0.9, "o", "n"),
+    SpeechStopped(1.5, Cause.ASKED),
+    Result(0.3, 1.5, "one", DETAIL),
+    UtteranceDone(0.3, 1.5, Cause.ASKED, has_text=True),
+]
+TELLING = (
+    event_packet(SpeechStarted(0.3))
+    + partial_packet(Partial(0.3, 0.9, "o", "n"), detailed=True)
+    + event_packet(SpeechStopped(1.5, Cause.ASKED))
+    + detailed_result_packet(DetailedResult(0.3, 1.5, "one", DETAIL))
+    + event_packet(UtteranceDone(0.3, 1.5, Cause.ASKED, has_text=True))
+    + END_PACKET
+)
+
+
+def test_all_that_was_asked_for_is_read_in_the_order_in_which_it_comes() -> None:
+    heard: List[Event] = []
+    options = SessionOptions(language="en", partial=True, events=True, detail=True)
+    with serving(session(TELLING, hear=heard.extend)) as port, StreamingClient(
+        "127.0.0.1", port, options=options
+    ) as client:
+        client.send(b"ab")
+        client.end_utterance()
+        client.send(b"cd")
+        client.finish()
+        assert list(client.events()) == TOLD
+        assert list(client.events()) == []
+    asked = {"language": "en", "partial": True, "events": True, "detail": True}
+    assert heard[1:] == [
+        OptionsReceived(asked),
+        AudioReceived(b"ab"),
+        UtteranceEnded(),
+        AudioReceived(b"cd"),
+        AudioFinished(),
+    ]
+
+
+def test_results_pass_over_what_is_none() -> None:
+    with serving(session(TELLING)) as port, client_of(port) as client:
+        client.finish()
+        assert list(client.results()) == [Result(0.3, 1.5, "one", DETAIL)]
+
+
+def test_one_iterator_goes_on_where_the_other_has_stopped() -> None:
+    with serving(session(TELLING)) as port, client_of(port) as client:
+        client.finish()
+        assert next(client.results()) == TOLD[3]
+        assert list(client.events()) == TOLD[4:]
+
+
+def test_options_that_a_server_cannot_do_end_the_session_with_its_reason() -> None:
+    refusal = error_packet(ErrorCode.ILLEGAL_PACKET, "language: got 'xx'; expected a language code") + END_PACKET
+    with serving(session(at_audio=refusal)) as port, StreamingClient(
+        "127.0.0.1", port, options=SessionOptions(language="xx")
+    ) as client:
+        client.send(b"ab")
+        with pytest.raises(ServerError, match="ILLEGAL_PACKET: language: got 'xx'"):
+            list(client.events())
 
 
 def test_the_status_is_a_line_for_each_engine() -> None:
@@ -62,7 +151,7 @@ def test_an_error_in_place_of_an_engine_is_raised_by_connect() -> None:
 def test_calls_out_of_order_are_faults_of_the_program() -> None:
     with serving(session(END_PACKET)) as port, client_of(port) as client:
         client.finish()
-        calls: List[Callable[[], object]] = [lambda: client.send(b"more"), client.finish]
+        calls: List[Callable[[], object]] = [lambda: client.send(b"more"), client.end_utterance, client.finish]
         for call in calls:
             with pytest.raises(RuntimeError, match="has no place here"):
                 call()
