@@ -16,8 +16,8 @@
 #               and English, print a table and draw it (SECONDS_EACH=60: that count, with live text and without, of each)
 # make bench-long  install, measure the error rate of speech without pauses over SPEECH_DIR, through a server and by
 #               recognisers that get the whole file, print a table and draw it
-# make bench-confidence  install, measure how many of the words said with a confidence are right, and how near their times
-#               are to openai-whisper's, over SPEECH_DIR, print tables
+# make bench-confidence  install, measure how many of the words said with a confidence are right, and how near their
+#               times are to openai-whisper's, over SPEECH_DIR, print tables
 # make serve    install, run the server with config_vad.yaml
 
 PYTHON ?= python3
