@@ -14,9 +14,10 @@
 #               pushes and under 100 silent ones, print tables and draw the first (SECONDS_EACH=60: that count, of each)
 # make bench-live  install, measure how soon words are shown and stable under 1, 4 and 8 clients over SPEECH_DIR, Korean
 #               and English, print a table and draw it (SECONDS_EACH=60: that count, with live text and without, of each)
-# make bench-long  install, error rate of speech without pauses over SPEECH_DIR: a server beside recognisers that get the
-#               whole file
-# make bench-confidence  install, how many of the words said with a confidence are right, over SPEECH_DIR
+# make bench-long  install, measure the error rate of speech without pauses over SPEECH_DIR, through a server and by
+#               recognisers that get the whole file, print a table and draw it
+# make bench-confidence  install, measure how many of the words said with a confidence are right, and how near their
+#               times are to openai-whisper's, over SPEECH_DIR, print tables
 # make serve    install, run the server with config_vad.yaml
 
 PYTHON ?= python3
@@ -68,7 +69,7 @@ bench-live: .venv/.dev .venv-bench/.installed
 		--svg docs/benchmarks-live.svg
 
 bench-long: .venv/.dev .venv-bench/.installed
-	$(BIN)/python -m bench.long --bench-python .venv-bench/bin/python
+	$(BIN)/python -m bench.long --bench-python .venv-bench/bin/python --svg docs/benchmarks-long.svg
 
 bench-confidence: .venv/.dev
 	$(BIN)/python -m bench.confidence

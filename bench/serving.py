@@ -2,13 +2,15 @@
 
 import argparse
 from contextlib import ExitStack, contextmanager
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
 import psutil
 
+from tcp_client import StreamingClient
 from tests.harness.server import ServerProcess
 
 Address = Tuple[str, int]
+Recognise = Callable[[bytes], str]  # 16-bit mono PCM at 16 kHz → text
 
 _ENGINE_WAIT_S = 10
 
@@ -49,3 +51,15 @@ def serving(engines: int, options: argparse.Namespace, **model: Any) -> Iterator
         except RuntimeError as error:
             raise SystemExit(f"the server does not start: {str(error).splitlines()[-1]}") from error
         yield ("127.0.0.1", server.port), server.process.pid
+
+
+def through(host: str, port: int) -> Recognise:
+    """Recognise in a session of its own, as fast as the server takes it."""
+
+    def recognise(pcm: bytes) -> str:
+        with StreamingClient(host, port, "bench") as client:
+            client.send(pcm)
+            client.finish()
+            return " ".join(result.text for result in client.results())
+
+    return recognise

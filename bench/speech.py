@@ -26,6 +26,12 @@ def normal(text: str, language: str) -> str:
     return ("" if language == "ko" else " ").join(text.split())
 
 
+def tokens(text: str, language: str) -> List[str]:
+    """What error rates count: words, in Korean syllables."""
+    text = normal(text, language)
+    return list(text) if language == "ko" else text.split()
+
+
 def error_rate(references: Sequence[Sequence[str]], texts: Sequence[str], language: str) -> float:
     """Character (Korean) or word error rate over all recordings, each against the nearest of its references."""
     metric = jiwer.cer if language == "ko" else jiwer.wer

@@ -10,7 +10,7 @@ import functools
 import logging
 import math
 from dataclasses import dataclass, replace
-from typing import Callable, ContextManager, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Callable, ContextManager, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -133,14 +133,21 @@ class Recognizer:
     Args:
         settings: what to recognise with, and how.
         threads: processor threads to encode with. The decoder takes one: its steps are too small to share.
+        confidence: how likely a word is right whose tokens have these log-probabilities.
 
     Raises:
         RecognizerError: no such device, or no weights.
     """
 
-    def __init__(self, settings: RecognizerSettings, threads: int) -> None:
+    def __init__(
+        self,
+        settings: RecognizerSettings,
+        threads: int,
+        confidence: Callable[[Sequence[float]], float] = word_confidence,
+    ) -> None:
         torch.set_num_threads(1)
         self._threads = threads
+        self._confidence = confidence
         self._encoding = False
         self._settings = settings
         self._device = resolve_device(settings.device)
@@ -296,7 +303,7 @@ class Recognizer:
             return ()
         duration_s = len(tried.sound.samples) / SAMPLE_RATE
         aligned = align(self._decoder, self._tokenizer, tried.prefix, tokens, duration_s)
-        confidences = [word_confidence(aligned.logprobs[word.first : word.last + 1]) for word in spelt]
+        confidences = [self._confidence(aligned.logprobs[word.first : word.last + 1]) for word in spelt]
         return timed(spelt, aligned, confidences, duration_s, tried.sound.offset_s)
 
     @contextlib.contextmanager

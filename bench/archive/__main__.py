@@ -9,23 +9,21 @@ import argparse
 import os
 import time
 from contextlib import ExitStack
-from typing import Callable, Dict, List
+from typing import Dict, List
 
 from bench import command
 from bench.archive.rows import COLUMNS, Row
 from bench.recordings import read_spoken
 from bench.report import Report, table
+from bench.serving import Recognise, through
 from bench.speech import error_rate, segments
 from engine.cores import usable_cores
 from recognizer.audio import SAMPLE_RATE
 from recognizer.recognizer import Recognizer, RecognizerSettings
 from recognizer.request import Request
-from tcp_client import StreamingClient
 from tests.harness.server import ServerProcess
 
 LANGUAGE = "ko"
-
-Recognise = Callable[[bytes], str]
 
 
 def main() -> None:
@@ -38,9 +36,9 @@ def main() -> None:
     texts: Dict[str, List[str]] = {}
     with ExitStack() as stack:
         server = stack.enter_context(ServerProcess({"model": {"language": LANGUAGE}}))
-        ways: Dict[str, Recognise] = {"a server": _through("127.0.0.1", server.port), "the recogniser alone": _alone()}
+        ways: Dict[str, Recognise] = {"a server": through("127.0.0.1", server.port), "the recogniser alone": _alone()}
         if options.host:
-            ways["another server"] = _through(options.host, options.port)
+            ways["another server"] = through(options.host, options.port)
         for way in ways.values():
             way(chosen[0].pcm)  # not counted
         for recording in chosen:
@@ -66,16 +64,6 @@ def _parse() -> argparse.Namespace:
     if (options.host is None) != (options.port is None):
         parser.error("--host and --port go together")
     return options
-
-
-def _through(host: str, port: int) -> Recognise:
-    def recognise(pcm: bytes) -> str:
-        with StreamingClient(host, port, "archive") as client:
-            client.send(pcm)
-            client.finish()
-            return " ".join(result.text for result in client.results())
-
-    return recognise
 
 
 def _alone() -> Recognise:

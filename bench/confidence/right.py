@@ -1,5 +1,6 @@
 """Which words of a text are right. Pure."""
 
+import math
 import re
 import zlib
 from pathlib import PurePath
@@ -7,7 +8,7 @@ from typing import List, NamedTuple, Sequence
 
 import jiwer
 
-from bench.speech import normal
+from bench.speech import tokens
 
 
 class Judged(NamedTuple):
@@ -17,6 +18,11 @@ class Judged(NamedTuple):
     is_fitted: bool  # its speaker is one of those that the confidence was fitted to
     confidence: float
     is_right: bool
+
+
+def geometric_mean(logprobs: Sequence[float]) -> float:
+    """Of the probabilities of a word's tokens: what a confidence has to be better than."""
+    return math.exp(sum(logprobs) / len(logprobs))
 
 
 def is_fitted(name: str) -> bool:
@@ -33,16 +39,12 @@ def right_words(references: Sequence[str], words: Sequence[str], language: str) 
 
 
 def _right(reference: str, words: Sequence[str], language: str) -> List[bool]:
-    owners = [index for index, word in enumerate(words) for _ in _units(word, language)]
-    said = [unit for word in words for unit in _units(word, language)]
+    owners = [index for index, word in enumerate(words) for _ in tokens(word, language)]
+    said = [unit for word in words for unit in tokens(word, language)]
     is_right = [True] * len(words)
-    (chunks,) = jiwer.process_words([" ".join(_units(reference, language))], [" ".join(said)]).alignments
+    (chunks,) = jiwer.process_words([" ".join(tokens(reference, language))], [" ".join(said)]).alignments
     for chunk in chunks:
         if chunk.type != "equal":
             for index in range(chunk.hyp_start_idx, chunk.hyp_end_idx):
                 is_right[owners[index]] = False
     return is_right
-
-
-def _units(text: str, language: str) -> List[str]:
-    return list(normal(text, language)) if language == "ko" else normal(text, language).split()

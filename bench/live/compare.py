@@ -14,7 +14,7 @@ is the same. A word that was guessed before its end counts, with a negative late
 from itertools import takewhile
 from typing import List, NamedTuple, Optional, Sequence
 
-from bench.speech import normal
+from bench.speech import tokens
 
 _EDIT = 1 << 16  # an edit outweighs any number of equal tokens
 
@@ -82,12 +82,6 @@ class Comparison(NamedTuple):
         """All of them as one."""
         latencies = [latency for part in parts for latency in part.latencies]
         return cls(latencies, *(sum(counts) for counts in zip((0,) * 5, *(part[1:] for part in parts))))
-
-
-def tokens(text: str, language: str) -> List[str]:
-    """What is compared."""
-    text = normal(text, language)
-    return list(text) if language == "ko" else text.split()
 
 
 def words_of(pieces: Sequence[Piece]) -> List[Piece]:

@@ -8,7 +8,7 @@ from whisper.tokenizer import get_tokenizer
 
 from bench.live.compare import Piece, words_of
 from bench.load.plan import BYTES_PER_S, Stream, placed_at
-from recognizer.audio import SAMPLE_RATE, to_samples
+from recognizer.audio import SAMPLE_RATE, Samples, to_samples
 from recognizer.weights import load_weights
 from util import Result
 
@@ -32,12 +32,15 @@ class Aligner:
         if key not in self._known:
             begin_s = max(0.0, result.start_s - _BEFORE_S)
             pcm = stream.pcm[_bytes(begin_s) : _bytes(result.end_s)]
-            words = words_of(self._pieces(pcm, result.text, language))
+            words = self.words_in(to_samples(pcm, SAMPLE_RATE), result.text, language)
             self._known[key] = [_moved(word, begin_s - placed.start_s) for word in words]
         return [_moved(word, placed.start_s) for word in self._known[key]]
 
-    def _pieces(self, pcm: bytes, text: str, language: str) -> List[Piece]:
-        samples = to_samples(pcm, SAMPLE_RATE)
+    def words_in(self, samples: Samples, text: str, language: str) -> List[Piece]:
+        """The words of a text as blanks separate them; seconds from the beginning of the samples."""
+        return words_of(self._pieces(samples, text, language))
+
+    def _pieces(self, samples: Samples, text: str, language: str) -> List[Piece]:
         mel = whisper.log_mel_spectrogram(samples, self._model.dims.n_mels, padding=whisper.audio.N_SAMPLES)
         frames = min(len(samples) // whisper.audio.HOP_LENGTH, whisper.audio.N_FRAMES)
         tokenizer = get_tokenizer(self._model.is_multilingual, language=language, task="transcribe")

@@ -1,5 +1,6 @@
-"""Speech that goes on without a pause for minutes, through a server and by recognisers that get the whole file.
+"""Speech that goes on for minutes: what is lost where it is cut.
 
-joined.py  such recordings, made of shorter ones
-rows.py    what came out of one way to recognise them
+joined.py       long recordings, made of short ones
+differences.py  what a text has that was not said, or not; pure
+rows.py         what came out of one recogniser and language
 """

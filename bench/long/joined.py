@@ -1,46 +1,99 @@
-"""Long recordings without pauses, made of shorter ones of one language: in memory only."""
+"""Long recordings without pauses, made in memory of short ones.
 
-from typing import Iterator, List, Sequence
+Those of one language follow each other as the manifest has them, which keeps a speaker's together: quiet edges off, a
+short gap between. So this is what a server hears of speech that does not pause, and ends utterances by their length;
+it is not one speaker for minutes. Voice, room and loudness change every few seconds, and no sentence leads to the next:
+what was said before helps less than in a lecture. Pauses inside a recording stay.
+"""
 
-import webrtcvad
+from bisect import bisect_right
+from itertools import accumulate
+from typing import List, NamedTuple, Sequence
+
+import numpy as np
 
 from bench.recordings import Recording
+from boundary.settings import EngineSettings, default_session
+from engine.segmenter import Segmenter, Utterance
 from recognizer.audio import SAMPLE_RATE
 
-_FRAME_S = 0.03
-_FRAME_BYTES = int(2 * SAMPLE_RATE * _FRAME_S)
-_EDGE_FRAMES = 2  # kept of the silence at both ends: soft sounds are part of it
+GAP_S = 0.15
+_FRAME = SAMPLE_RATE // 100
+_QUIET_DB = -35.0  # against the loudest frames
+_EDGE_FRAMES = 5  # that stay around what is not quiet: a soft beginning is speech
+_BYTES_PER_S = 2 * SAMPLE_RATE
 
 
-def joined(recordings: Sequence[Recording], language: str, least_s: float) -> Iterator[Recording]:
-    """One after the other without the silence at their ends, each of at least so many seconds; a rest is left out."""
-    parts: List[Recording] = []
-    pcm = bytearray()
-    for recording in recordings:
-        if recording.language != language or not recording.references:
-            continue
-        parts.append(recording)
-        pcm += trimmed(recording.pcm)
-        if len(pcm) >= 2 * SAMPLE_RATE * least_s:
-            yield _joined(parts, bytes(pcm))
-            parts, pcm = [], bytearray()
+class Part(NamedTuple):
+    """A recording, and where its trimmed sound begins and ends: seconds from the beginning of the long one."""
+
+    recording: Recording
+    start_s: float
+    end_s: float
+
+
+class LongRecording(NamedTuple):
+    """Short ones, one after the other; 16-bit mono PCM at 16 kHz."""
+
+    name: str
+    language: str
+    parts: List[Part]
+    pcm: bytes
+
+    @property
+    def duration_s(self) -> float:
+        """Of its sound."""
+        return len(self.pcm) / _BYTES_PER_S
 
 
 def trimmed(pcm: bytes) -> bytes:
-    """16-bit mono PCM at 16 kHz from its first to its last voiced frame."""
-    vad = webrtcvad.Vad(1)
-    starts = range(0, len(pcm) - _FRAME_BYTES + 1, _FRAME_BYTES)
-    voiced = [start for start in starts if vad.is_speech(pcm[start : start + _FRAME_BYTES], SAMPLE_RATE)]
-    if not voiced:
+    """Without what is quiet at the edges."""
+    samples = np.frombuffer(pcm, dtype="<i2").astype(np.float64)
+    frames = samples[: len(samples) // _FRAME * _FRAME].reshape(-1, _FRAME)
+    loudness = np.sqrt(np.mean(frames**2, axis=1))
+    if not loudness.any():
         return b""
-    edge_bytes = _EDGE_FRAMES * _FRAME_BYTES
-    return pcm[max(0, voiced[0] - edge_bytes) : voiced[-1] + _FRAME_BYTES + edge_bytes]
+    loud = np.flatnonzero(loudness > np.percentile(loudness, 95) * 10 ** (_QUIET_DB / 20))
+    first, last = max(0, loud[0] - _EDGE_FRAMES), loud[-1] + 1 + _EDGE_FRAMES
+    return pcm[2 * _FRAME * first : 2 * _FRAME * last]
 
 
-def _joined(parts: Sequence[Recording], pcm: bytes) -> Recording:
-    """With each spelling of the parts: all of the first, all of the second."""
-    spellings = max(len(part.references) for part in parts)
-    references = [
-        " ".join(part.references[min(index, len(part.references) - 1)] for part in parts) for index in range(spellings)
+def join(name: str, recordings: Sequence[Recording]) -> LongRecording:
+    """One after the other, with a gap behind each."""
+    pcm = bytearray()
+    parts: List[Part] = []
+    for recording in recordings:
+        start_s = len(pcm) / _BYTES_PER_S
+        pcm += trimmed(recording.pcm)
+        parts.append(Part(recording, start_s, len(pcm) / _BYTES_PER_S))
+        pcm += bytes(2 * round(GAP_S * SAMPLE_RATE))
+    return LongRecording(name, recordings[0].language, parts, bytes(pcm))
+
+
+def join_all(recordings: Sequence[Recording], duration_s: float, takes: int = 1) -> List[LongRecording]:
+    """All of them in their order as long recordings of about that length.
+
+    Each further take has the same with its beginning put at its end, so that it is cut at other places.
+    """
+    ends_s = list(accumulate(len(one.pcm) / _BYTES_PER_S for one in recordings))
+    count = max(1, round(ends_s[-1] / duration_s))
+    bounds = [bisect_right(ends_s, ends_s[-1] * number / count) for number in range(count)] + [len(recordings)]
+    groups = [recordings[first:last] for first, last in zip(bounds, bounds[1:]) if first < last]
+    return [
+        join(f"{group[0].language} {number}.{take + 1}", _turned(group, take, takes))
+        for take in range(takes)
+        for number, group in enumerate(groups, 1)
     ]
-    return Recording(f"{parts[0].name} and {len(parts) - 1} more", parts[0].language, references, pcm)
+
+
+def _turned(group: Sequence[Recording], take: int, takes: int) -> List[Recording]:
+    first = len(group) * take // takes
+    return [*group[first:], *group[:first]]
+
+
+def cuts_s(pcm: bytes) -> List[float]:
+    """Where the server, as it is configured without a file, ends an utterance because of its length."""
+    settings = EngineSettings()
+    segmenter = Segmenter(settings, default_session(settings))
+    happened = (*segmenter.feed(pcm), *segmenter.finish())
+    return [one.audio_end_s for one in happened if isinstance(one, Utterance) and one.is_cut_off]

@@ -11,7 +11,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, NamedTuple, Optional
 
 import numpy as np
 
@@ -43,7 +43,7 @@ def ours(threads: int, _: Path, beam_size: int, **settings: str) -> Recognise:
     return recognise
 
 
-def openai_whisper(threads: int, _: Path, beam_size: int, whole_file: bool = False) -> Recognise:
+def openai_whisper(threads: int, _: Path, beam_size: Optional[int], whole_file: bool = False) -> Recognise:
     """`whisper.transcribe` with its own fallback."""
     import torch  # noqa: PLC0415
 
@@ -110,6 +110,9 @@ WHOLE_FILES = {
     ),
     "openai-whisper float32, beam 5, whole file": Contender(
         "server", partial(openai_whisper, beam_size=5, whole_file=True)
+    ),
+    "openai-whisper float32, greedy, whole file": Contender(
+        "server", partial(openai_whisper, beam_size=None, whole_file=True)
     ),
 }
 ALL = {**CONTENDERS, **WHOLE_FILES}

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.confidence.right import Judged, is_fitted, right_words
-from bench.confidence.rows import best_odds, rows_of
+from bench.confidence.right import Judged, geometric_mean, is_fitted, right_words
+from bench.confidence.rows import best_odds, calibration, calibration_error, rows_of, times
 from recognizer.confidence import ODDS, word_confidence
 
 LOGPROBS = st.lists(st.floats(-30, 0), min_size=1, max_size=6)
@@ -65,3 +65,28 @@ def test_rows_hold_each_word_once() -> None:
 def test_the_best_odds_are_those_that_make_confidences_true() -> None:
     words = [Judged("ko", True, 0.5, index % 4 != 0) for index in range(100)]  # three times of four right
     assert best_odds(words, 2.0) == pytest.approx(6.0)
+
+
+def test_the_calibration_error_is_how_far_confidence_is_from_being_right() -> None:
+    right = [Judged("ko", False, 0.85, index % 20 < 17) for index in range(100)]
+    boastful = [Judged("ko", False, 1.0, index % 2 == 0) for index in range(100)]
+    assert calibration_error(right) == pytest.approx(0)
+    assert calibration_error(boastful) == pytest.approx(0.5)
+    assert calibration_error([*right, *boastful]) == pytest.approx(0.25)
+    assert calibration_error([]) is None
+
+
+def test_both_confidences_are_told_of_the_same_words() -> None:
+    words = [Judged("ko", False, 0.5, True)] * 3
+    row = calibration("others", words, [word._replace(confidence=0.9) for word in words])
+    assert (row.words, row.right) == (3, 1.0)
+    assert (row.confidence, row.error, row.plain, row.plain_error) == pytest.approx((0.5, 0.5, 0.9, 0.1))
+
+
+def test_the_geometric_mean_is_that_of_the_probabilities() -> None:
+    assert geometric_mean([math.log(0.5), math.log(0.125)]) == pytest.approx(0.25)
+
+
+def test_times_are_off_either_way() -> None:
+    row = times("en", "ends", [-0.3, -0.1, 0.0, 0.1, 0.1])
+    assert (row.words, row.median, row.p95, row.shift) == pytest.approx((5, 0.1, 0.3, 0.0))

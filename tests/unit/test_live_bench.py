@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.live.compare import Comparison, Final, Piece, Shown, align, compare, tokens, words_of
+from bench.live.compare import Comparison, Final, Piece, Shown, align, compare, words_of
 from bench.live.figures import Turn, summed_up
 from bench.live.rows import COLUMNS
 from bench.live.utterances import differences, gather
@@ -15,6 +15,7 @@ from bench.load.clients import LiveClient, Timetable, converse
 from bench.load.plan import Arrived, Placed, Stream, Window
 from bench.load.usage import Usage
 from bench.recordings import Recording
+from bench.speech import tokens
 from protocol.data import Cause, Detail, DetailedResult, Partial, SessionOptions, SpeechStarted, UtteranceDone
 from tests.harness.scripted import serving, session
 from util import END_PACKET, Result, detailed_result_packet, partial_packet
