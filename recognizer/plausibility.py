@@ -28,6 +28,7 @@ _TOKENS_MOST = 220
 # Shorter, and people do say it twice in a row.
 _TWICE = re.compile(r"(\w{8,})\1")
 _FEW_LETTERS = 8
+_MORE_LETTERS = 4
 _ONE_SOUND = re.compile(r"([^\W\d_])\1{3,}|([a-z]{2})\2{3,}")
 
 
@@ -72,6 +73,15 @@ def is_rest(before: str, result: DecodingResult, token_limit: int) -> bool:
     rest = _letters(result.text)
     is_new = rest and (len(rest) < _FEW_LETTERS or rest not in _letters(before))
     return bool(is_new) and result.avg_logprob > SOUND_LOGPROB and goes_on_well(before, result, token_limit)
+
+
+def says_more(result: DecodingResult, known: str, text: str, token_limit: int) -> bool:
+    """Whether a part of the sound, decoded for itself, says clearly more than is `known` of it in the `text`."""
+    letters = _letters(result.text)
+    if is_loop(result, token_limit) or is_one_sound(result.text) or result.avg_logprob <= SOUND_LOGPROB:
+        return False
+    is_new = len(letters) < _FEW_LETTERS or letters not in _letters(text)
+    return is_new and len(letters) >= len(_letters(known)) + _MORE_LETTERS
 
 
 def looks_wrong(result: DecodingResult, token_limit: int) -> bool:

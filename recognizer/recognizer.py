@@ -18,7 +18,7 @@ import whisper
 from torch import Tensor
 from whisper.audio import N_SAMPLES
 from whisper.decoding import DecodingOptions, DecodingResult
-from whisper.tokenizer import get_tokenizer
+from whisper.tokenizer import Tokenizer, get_tokenizer
 from whisper.utils import compression_ratio
 
 from recognizer import RecognizerError
@@ -37,6 +37,7 @@ from recognizer.plausibility import (
     looks_wrong,
     may_lead,
     most_tokens,
+    says_more,
 )
 from recognizer.precision import Precision, apply_precision, choose_precision
 from recognizer.request import Context, Recognition, Request, TimedWord
@@ -56,6 +57,8 @@ _WINDOW_FLOOR_S = 2.0
 _WINDOW_STEP_S = 0.5
 
 _CONTEXT_AND_OWN_S = 24.0  # measured (docs/benchmarks.md): more of what was said before adds nothing
+_STRETCHED_S = 2.0  # that no word lasts: what was said in it beside the word was skipped
+_MARGIN_S = 0.1  # of sound at each side of a part that is decoded for itself
 _REST_S = 1.0  # of sound behind the last word, from which on there may be more words
 _SPECIAL_TOKENS = 5  # before the text and behind it
 
@@ -84,6 +87,14 @@ class _Tried(NamedTuple):
     prefix: Tuple[int, ...]
     result: DecodingResult
     words: Tuple[TimedWord, ...] = ()  # of the result, where they are known
+
+
+class _Patch(NamedTuple):
+    """What takes the place of the tokens from `first` up to `end`."""
+
+    first: int
+    end: int
+    result: DecodingResult
 
 
 class _Task(NamedTuple):
@@ -228,29 +239,50 @@ class Recognizer:
         return self._complete(task, _Tried(sound, window_samples, prefix, result))
 
     def _complete(self, task: _Task, tried: _Tried) -> _Tried:
-        """Whisper ends a text with a sentence; where speech goes on behind it, decode on."""
-        duration_s = len(tried.sound.samples) / SAMPLE_RATE
+        """Whisper skips sentences where others follow, and ends with one: look for speech that has no words."""
         tried = tried._replace(words=self._words(tried))
-        rest_s = duration_s - tried.sound.offset_s - tried.words[-1].end_s if tried.words else 0.0
+        if not tried.words:
+            return tried
+        end_s = len(tried.sound.samples) / SAMPLE_RATE - tried.sound.offset_s
+        rest_s = end_s - tried.words[-1].end_s
+        n_tokens = len(tried.result.tokens)
+        patches = self._stretched(task, tried)
+        if rest_s >= _REST_S:
+            rest = self._rest(task, tried, rest_s) or self._apart(task, tried, tried.words[-1].end_s, end_s, "")
+            patches += [] if rest is None else [_Patch(n_tokens, n_tokens, rest)]
+        return _patched(tried, patches, self._tokenizer, task.token_limit) if patches else tried
+
+    def _rest(self, task: _Task, tried: _Tried, rest_s: float) -> Optional[DecodingResult]:
+        """What is decoded behind the text, if it is likely and new."""
         before = tried.result
-        if rest_s < _REST_S or not self._has_room(task, len(tried.prefix) + len(before.tokens)):
-            return tried
+        if not self._has_room(task, len(tried.prefix) + len(before.tokens)):
+            return None
+        self._listen(tried.sound, tried.window_samples)
         rest = self._decode(task, TEMPERATURES[0], (*tried.prefix, *before.tokens))
-        if not is_rest(before.text, rest, most_tokens(rest_s)):
-            return tried
-        tokens = [*before.tokens, *rest.tokens][: task.token_limit - 1]
-        text = whole_text(self._tokenizer, tokens)
-        n_before, n_rest = len(before.tokens) + 1, len(rest.tokens) + 1
-        return tried._replace(
-            words=(),
-            result=replace(
-                before,
-                tokens=tokens,
-                text=text,
-                avg_logprob=(n_before * before.avg_logprob + n_rest * rest.avg_logprob) / (n_before + n_rest),
-                compression_ratio=compression_ratio(text),
-            ),
-        )
+        return rest if is_rest(before.text, rest, most_tokens(rest_s)) else None
+
+    def _stretched(self, task: _Task, tried: _Tried) -> List[_Patch]:
+        """Words that last so long that others must have been skipped, with what their sound says for itself."""
+        tokens = [token for token in tried.result.tokens if token < self._tokenizer.eot]
+        patches = []
+        ends_s = [word.start_s for word in tried.words[1:]] + [tried.words[-1].end_s]  # with what follows a word
+        for spelt, word, end_s in zip(spell(self._tokenizer, tokens), tried.words, ends_s):
+            if end_s - word.start_s >= _STRETCHED_S:
+                apart = self._apart(task, tried, word.start_s, end_s, word.text)
+                patches += [] if apart is None else [_Patch(spelt.first, spelt.last + 1, apart)]
+        return patches
+
+    def _apart(self, task: _Task, tried: _Tried, start_s: float, end_s: float, known: str) -> Optional[DecodingResult]:
+        """A part of the sound decoded for itself, if it says more than is known of it."""
+        first, last = (round((time_s + tried.sound.offset_s) * SAMPLE_RATE) for time_s in (start_s, end_s))
+        margin = round(_MARGIN_S * SAMPLE_RATE)
+        part = _Sound(tried.sound.samples[max(0, first - margin) : last + margin], 0.0)
+        if not self._speech_detector.hears_speech(torch.from_numpy(part.samples)):
+            return None
+        self._listen(part, self._first_window(part))
+        limit = most_tokens(len(part.samples) / SAMPLE_RATE)
+        result = self._decode(task._replace(token_limit=limit), TEMPERATURES[0], ())
+        return result if says_more(result, known, tried.result.text, limit) else None
 
     def _begin_anew(self, task: _Task, own: _Sound, sounds_like_speech: Callable[[], bool]) -> _Tried:
         """Decode the utterance for itself, as often as it takes."""
@@ -369,6 +401,20 @@ class Recognizer:
         logits = self._decoder.prompt(torch.tensor([tokenizer.sot], device=self._device))[0]
         best = int(logits[list(tokenizer.all_language_tokens)].argmax())
         return str(tokenizer.all_language_codes[best])
+
+
+def _patched(tried: _Tried, patches: Sequence[_Patch], tokenizer: Tokenizer, token_limit: int) -> _Tried:
+    """An attempt with what was found beside it; its words are to be looked for anew."""
+    result = tried.result
+    tokens, logprob, count = list(result.tokens), result.avg_logprob * (len(result.tokens) + 1), len(result.tokens) + 1
+    for patch in reversed(patches):
+        tokens[patch.first : patch.end] = patch.result.tokens
+        logprob += patch.result.avg_logprob * (len(patch.result.tokens) + 1)
+        count += len(patch.result.tokens) + 1
+    tokens = tokens[: token_limit - 1]
+    text = whole_text(tokenizer, tokens)
+    changes = {"avg_logprob": logprob / count, "compression_ratio": compression_ratio(text)}
+    return tried._replace(result=replace(result, tokens=tokens, text=text, **changes), words=())
 
 
 def _own_sound(samples: Samples, context: Optional[Context]) -> _Sound:

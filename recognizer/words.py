@@ -28,11 +28,12 @@ _LEAST_DEVIATION = 1e-9  # where every token listens equally little
 
 @dataclass(frozen=True)
 class Spelt:
-    """A word, and the tokens `first` to `last` that spell it."""
+    """A word, and the tokens `first` to `last` that spell it; punctuation may follow the one with its last letter."""
 
     text: str
     first: int
     last: int
+    last_letter: int
 
 
 class Aligned(NamedTuple):
@@ -105,9 +106,14 @@ def spell(tokenizer: Tokenizer, tokens: Sequence[int]) -> List[Spelt]:
     torn = {index for match in TORN.finditer(text) for index in range(*match.span())}
     whole = [one for index, one in enumerate(characters) if index not in torn]
     text = "".join(character for character, _, _ in whole)
-    return [
-        Spelt(match.group(), whole[match.start()][1], whole[match.end() - 1][2]) for match in re.finditer(r"\S+", text)
-    ]
+    return [_spelt(match, whole) for match in re.finditer(r"\S+", text)]
+
+
+def _spelt(match: "re.Match[str]", whole: Sequence[Tuple[str, int, int]]) -> Spelt:
+    """`whole`: each character of the text with the first and the last of its tokens."""
+    first, last = whole[match.start()][1], whole[match.end() - 1][2]
+    letters = [token for character, _, token in whole[match.start() : match.end()] if character.isalnum()]
+    return Spelt(match.group(), first, last, letters[-1] if letters else last)
 
 
 def _characters(tokenizer: Tokenizer, tokens: Sequence[int]) -> Iterator[Tuple[str, int, int]]:
@@ -132,6 +138,6 @@ def timed(
     before_s = 0.0
     for word, confidence in zip(spelt, confidences):
         start_s = min(max(aligned.starts_s[word.first], before_s), end_s)
-        before_s = min(max(aligned.starts_s[word.last + 1], start_s), end_s)
+        before_s = min(max(aligned.starts_s[word.last_letter + 1], start_s), end_s)
         words.append(TimedWord(word.text, start_s - offset_s, before_s - offset_s, confidence))
     return tuple(words)
