@@ -96,6 +96,13 @@ def test_what_is_recognised_in_a_pause_stays_and_speech_goes_on_from_there(live:
     assert live.tick(samples).stable.startswith(settled.stable)
 
 
+def test_where_the_decoder_takes_no_more_nothing_is_shown(live: LiveText, samples: Samples) -> None:
+    """Beside the longest prompt, the text of thirty seconds in a language with many tokens a second fills it."""
+    live.begin(Request(language="en", prompt="Beckett wrote Worstward Ho. " * 70))
+    live.settle(" ".join(str(number) for number in range(100, 330)))
+    assert live.tick(samples) == Partial("", "")
+
+
 def test_what_is_recognised_before_the_first_look_stays_too(live: LiveText, samples: Samples) -> None:
     live.begin(ENGLISH)
     assert live.settle("Ever tried.") == Partial("Ever tried", "")
