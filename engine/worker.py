@@ -102,6 +102,7 @@ class EngineWorker:
         self._result = None
         self._want_turn(False)
         if self._session is None:
+            self._live_text.clear()
             heap.give_back()
 
     # --- utterances that have ended

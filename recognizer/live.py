@@ -112,6 +112,11 @@ class LiveText:
         self._rest: List[HeardWord] = []  # what the last look heard behind it
         self._seen: List[Seen] = []
 
+    def clear(self) -> None:
+        """Let go of what was heard and said: tens of megabytes, of somebody who has left."""
+        self.begin(Request(language="en"))
+        self._parts.decoder.hear([])
+
     @torch.inference_mode()
     def tick(
         self,

@@ -1,5 +1,7 @@
 """Live text of a real model: it appears while somebody speaks, and only grows."""
 
+import gc
+import weakref
 from typing import Callable, List
 
 import numpy as np
@@ -141,6 +143,19 @@ def test_what_is_longer_than_the_encoder_hears_changes_nothing(live: LiveText, s
 def test_the_language_is_found_out(live: LiveText, samples: Samples) -> None:
     live.begin(Request(language="auto"))
     assert "failed" in ticks(live, samples)[-1].stable.lower()
+
+
+def test_nothing_is_kept_of_who_has_left(recognizer: Recognizer, live: LiveText, samples: Samples) -> None:
+    live.begin(ENGLISH)
+    first = ticks(live, samples)
+    heard = weakref.ref(live._sound)
+    assert heard() is not None
+    live.clear()
+    gc.collect()
+    assert heard() is None
+    assert recognizer.parts.decoder._heard == []
+    live.begin(ENGLISH)
+    assert ticks(live, samples) == first
 
 
 def test_memory_does_not_grow_with_utterances(live: LiveText, samples: Samples) -> None:
