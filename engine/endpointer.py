@@ -67,6 +67,15 @@ class Endpointer:
         return self._start if self._start is not None and self._voiced_end > self._start else None
 
     @property
+    def earliest_cut(self) -> Optional[int]:
+        """Where the open segment is cut at the earliest if it gets too long, as far as its pauses tell."""
+        if self._start is None:
+            return None
+        limit = self._start + self._max_frames
+        has_place = self._pause is not None and limit - self._pause[1] <= self._search_frames
+        return self._pause[0] if has_place and self._pause is not None else limit
+
+    @property
     def so_far(self) -> Optional[Segment]:
         """The open segment with all that was fed."""
         if self._start is None:

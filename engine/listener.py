@@ -54,6 +54,7 @@ class Listener:
         self.session: Optional[int] = None
         self.settings = default_session(settings)  # of the session
         self._segmenter = Segmenter(settings, self.settings)
+        self._is_speaking = False  # an utterance has begun, and its end was not told
         threading.Thread(target=self._receive, name="receiver", daemon=True).start()
 
     @property
@@ -85,6 +86,11 @@ class Listener:
     def open_since_s(self) -> Optional[float]:
         """Where the sound of the open utterance begins, in seconds of the session's audio; None where none is open."""
         return self._segmenter.open_since_s
+
+    @property
+    def earliest_cut_s(self) -> float:
+        """Where the open utterance is cut at the earliest if it gets too long, as far as its pauses tell."""
+        return self._segmenter.earliest_cut_s
 
     @property
     def heard_s(self) -> float:
@@ -185,15 +191,18 @@ class Listener:
     def _hear_as(self, settings: SessionSettings) -> None:
         self.settings = settings
         self._segmenter = Segmenter(self._settings, settings)
+        self._is_speaking = False
 
     def _tell(self, happened: Iterator[Union[SpeechStarted, Utterance]]) -> Iterator[Utterance]:
         """The utterances; a session that wants events is told of each before it is recognised."""
         for one in happened:
             if isinstance(one, SpeechStarted):
+                self._is_speaking = True
                 self._tell_event(one)
                 continue
-            if one.pcm:
+            if self._is_speaking:  # else nothing was open
                 self._tell_event(SpeechStopped(one.end_s, one.cause))
+            self._is_speaking = False
             yield one
 
     def _tell_event(self, event: Union[SpeechStarted, SpeechStopped]) -> None:

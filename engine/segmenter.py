@@ -73,6 +73,12 @@ class Segmenter:
         return None if start is None else self._seconds(start)
 
     @property
+    def earliest_cut_s(self) -> float:
+        """Where the open utterance is cut at the earliest if it gets too long, as far as its pauses tell."""
+        cut = self._endpointer.earliest_cut
+        return 0.0 if cut is None else self._seconds(cut)
+
+    @property
     def heard_s(self) -> float:
         """Seconds of audio that made whole frames so far."""
         return self._seconds(self._endpointer.frames)

@@ -103,6 +103,7 @@ class EngineWorker:
         self._result = None
         self._want_turn(False)
         if self._session is None:
+            self._live_text.clear()
             heap.give_back()
 
     # --- utterances that have ended
@@ -205,7 +206,8 @@ class EngineWorker:
         self._want_turn(False)
         self._follow_utterance(utterance)
         self._schedule.looked(self._listener.heard_s)
-        stable_until_s = utterance.start_s + self._settings.vad.max_speech_duration - HELD_S - utterance.audio_start_s
+        longest_s = utterance.start_s + self._settings.vad.max_speech_duration
+        stable_until_s = min(longest_s - HELD_S, self._listener.earliest_cut_s) - utterance.audio_start_s
         with self._working(utterance, Work.LIVE_TEXT):
             text = self._live_text.tick(_samples(utterance), self._is_cancelled, stable_until_s)
             self._show(utterance, text.stable, text.unstable)

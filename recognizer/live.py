@@ -112,6 +112,11 @@ class LiveText:
         self._rest: List[HeardWord] = []  # what the last look heard behind it
         self._seen: List[Seen] = []
 
+    def clear(self) -> None:
+        """Let go of what was heard and said: tens of megabytes, of somebody who has left."""
+        self.begin(Request(language="en"))
+        self._parts.decoder.hear([])
+
     @torch.inference_mode()
     def tick(
         self,
@@ -169,7 +174,7 @@ class LiveText:
             raise Cancelled
 
     def _look(self, heard: Tensor, closely: bool) -> Optional[Look]:
-        """None as long as it is not known what language is spoken."""
+        """None as long as it is not known what language is spoken, and where the decoder takes no more."""
         if self._sound is None:
             encoder, decoder = self._parts.encoder, self._parts.decoder
             self._sound = GrowingSound(encoder, decoder, self._rules.guard_s, self._rules.margin_s)
@@ -178,7 +183,7 @@ class LiveText:
         with self._parts.sharing():
             self._sound.extend(heard, self._check)
         self._looker = self._looker or self._looker_once_known(self._sound, len(heard) / SAMPLE_RATE)
-        if self._looker is None:
+        if self._looker is None or self._looker.room(self._stable_tokens) <= 0:
             return None
         if closely:
             look = self._looker.closely(self._sound, self._stable_tokens)

@@ -78,8 +78,12 @@ class Looker:
         self._begin = list(self._task.initial_tokens)
         self._first_row = self._task.sot_index + len(self.tokenizer.sot_sequence)  # its attention is the first token's
 
+    def room(self, stable: Sequence[int]) -> int:
+        """How many more tokens the decoder takes behind the `stable` ones."""
+        return int(self._model.dims.n_text_ctx) - len(self._begin) - len(stable)
+
     def quickly(self, sound: GrowingSound, stable: Sequence[int], expected: Sequence[int]) -> Look:
-        """Tokens behind the `stable` ones; `expected` are those that the look before heard there."""
+        """Tokens behind the `stable` ones, where there is `room`; `expected`: what the look before heard there."""
         self._decoder.hear(sound.heard)
         self._check()
         given = [*self._begin, *stable]
@@ -92,7 +96,7 @@ class Looker:
         rows = [scores[:, self._first_row :]]
         heard: List[HeardToken] = []
         end_s = sound.positions / POSITIONS_PER_S
-        limit = most_tokens(end_s) - len(stable)
+        limit = min(most_tokens(end_s) - len(stable), self.room(stable))
         places = self._places(rows[0])[len(given) - self._first_row - 1 :]
         furthest_s, logprob, ended = 0.0, 0.0, False
         while len(heard) < limit:
@@ -123,7 +127,7 @@ class Looker:
         """As a result is decoded, through the `stable` tokens."""
         self._decoder.hear(sound.heard)
         given = [*self._begin, *stable]
-        limit = max(1, most_tokens(sound.positions / POSITIONS_PER_S) - len(stable))
+        limit = max(1, min(most_tokens(sound.positions / POSITIONS_PER_S) - len(stable), self.room(stable)))
         task = FastTask(self._model, replace(self._options, sample_len=limit), self._decoder, self._check)
         task.initial_tokens, task.sample_begin = tuple(given), len(given)
         task.sequence_ranker = _Ranker(len(stable))

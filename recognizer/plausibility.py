@@ -29,6 +29,7 @@ _TOKENS_MOST = 220
 _TWICE = re.compile(r"(\w{8,})\1")
 _FEW_LETTERS = 8
 _MORE_LETTERS = 4
+_END_MARKS = re.compile(r"[.,;:?!…。、，？！]+")
 _ONE_SOUND = re.compile(r"([^\W\d_])\1{3,}|([a-z]{2})\2{3,}")
 
 
@@ -66,6 +67,11 @@ def goes_on_well(before: str, result: DecodingResult, token_limit: int) -> bool:
     if is_loop(result, token_limit) or result.avg_logprob < AVG_LOGPROB_LIMIT:
         return False
     return is_said_twice(before) or not is_said_twice(f"{before} {result.text}")
+
+
+def is_end_of_before(word: str) -> bool:
+    """Whether a word at the beginning is no more than the punctuation that the text before it was left without."""
+    return _END_MARKS.fullmatch(word) is not None
 
 
 def is_rest(before: str, result: DecodingResult, token_limit: int) -> bool:

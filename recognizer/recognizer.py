@@ -30,6 +30,7 @@ from recognizer.decoder import FastDecoder, FastTask, text_tokens, whole_text
 from recognizer.encoder import FastEncoder
 from recognizer.plausibility import (
     goes_on_well,
+    is_end_of_before,
     is_loop,
     is_rest,
     is_said_twice,
@@ -315,8 +316,11 @@ class Recognizer:
         if with_words and not words:
             self._listen(tried.sound, tried.window_samples)
             words = self._words(tried)
+        text = result.text.split() if said else []
+        if tried.prefix and text and is_end_of_before(text[0]):
+            text, words = text[1:], words[1:]
         return Recognition(
-            text=" ".join(result.text.split()) if said else "",
+            text=" ".join(text),
             language=result.language,
             avg_logprob=result.avg_logprob,
             no_speech_prob=result.no_speech_prob,

@@ -154,6 +154,15 @@ def test_an_end_that_is_asked_for_is_one_in_the_middle_of_speech(endpointer: End
     assert feed(endpointer, frames(0, 3, 16)) == [Segment(5, 8, 5, 11)]
 
 
+def test_the_earliest_cut_is_the_last_pause_that_a_cut_would_be_made_at(endpointer: Endpointer) -> None:
+    assert endpointer.earliest_cut is None
+    feed(endpointer, frames(0, 200, 5, 40))
+    assert endpointer.earliest_cut == MAX_FRAMES
+    feed(endpointer, frames(5, 10))
+    assert endpointer.earliest_cut == 245
+    assert feed(endpointer, frames(0, 200))[0].end == 245
+
+
 # --- anything
 
 ANY_VAD = st.builds(

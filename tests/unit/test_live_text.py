@@ -1,5 +1,7 @@
 """Live text of a real model: it appears while somebody speaks, and only grows."""
 
+import gc
+import weakref
 from typing import Callable, List
 
 import numpy as np
@@ -96,6 +98,13 @@ def test_what_is_recognised_in_a_pause_stays_and_speech_goes_on_from_there(live:
     assert live.tick(samples).stable.startswith(settled.stable)
 
 
+def test_where_the_decoder_takes_no_more_nothing_is_shown(live: LiveText, samples: Samples) -> None:
+    """Beside the longest prompt, the text of thirty seconds in a language with many tokens a second fills it."""
+    live.begin(Request(language="en", prompt="Beckett wrote Worstward Ho. " * 70))
+    live.settle(" ".join(str(number) for number in range(100, 330)))
+    assert live.tick(samples) == Partial("", "")
+
+
 def test_what_is_recognised_before_the_first_look_stays_too(live: LiveText, samples: Samples) -> None:
     live.begin(ENGLISH)
     assert live.settle("Ever tried.") == Partial("Ever tried", "")
@@ -134,6 +143,19 @@ def test_what_is_longer_than_the_encoder_hears_changes_nothing(live: LiveText, s
 def test_the_language_is_found_out(live: LiveText, samples: Samples) -> None:
     live.begin(Request(language="auto"))
     assert "failed" in ticks(live, samples)[-1].stable.lower()
+
+
+def test_nothing_is_kept_of_who_has_left(recognizer: Recognizer, live: LiveText, samples: Samples) -> None:
+    live.begin(ENGLISH)
+    first = ticks(live, samples)
+    heard = weakref.ref(live._sound)
+    assert heard() is not None
+    live.clear()
+    gc.collect()
+    assert heard() is None
+    assert recognizer.parts.decoder._heard == []
+    live.begin(ENGLISH)
+    assert ticks(live, samples) == first
 
 
 def test_memory_does_not_grow_with_utterances(live: LiveText, samples: Samples) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recognizer.plausibility import is_one_sound, is_said_twice, most_tokens
+from recognizer.plausibility import is_end_of_before, is_one_sound, is_said_twice, most_tokens
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,8 @@ def test_words_are_more_than_one_sound(text: str) -> None:
 
 def test_nobody_says_more_tokens_than_whisper_writes() -> None:
     assert most_tokens(0.5) < most_tokens(5) < most_tokens(30) == 220
+
+
+@pytest.mark.parametrize(("word", "is_end"), [(".", True), ("?!", True), ("。", True), ("그", False), (".5", False)])
+def test_punctuation_alone_at_the_beginning_ends_the_text_before(word: str, is_end: bool) -> None:
+    assert is_end_of_before(word) == is_end
