@@ -6,6 +6,7 @@ import queue
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from boundary.messages import (
@@ -23,12 +24,13 @@ from boundary.messages import (
 from boundary.settings import EngineSettings, default_session
 from demo.recording import recording_pcm
 from engine.listener import Listener
-from engine.segmenter import Utterance
+from engine.segmenter import Segmenter, Utterance
 from protocol.data import Cause, SpeechStarted, SpeechStopped
 from tests.harness.engines import wait_until
 
 SPEECH = recording_pcm()
 PIECE_BYTES = 9600
+FRAME_BYTES = 960
 WITH_EVENTS = default_session(EngineSettings())._replace(events=True)
 
 
@@ -159,3 +161,25 @@ def test_how_one_session_was_heard_is_nothing_to_the_next(engine: Engine) -> Non
     while engine.listener.session != 2:
         assert engine.listener.next(1.0) is None
     assert engine.listener.settings == default_session(EngineSettings())
+
+
+def test_an_end_right_at_a_cut_leaves_no_beginning_without_its_end(engine: Engine) -> None:
+    time_s = np.arange(12 * 16000) / 16000
+    going_on = (8000 * (2 * (120 * time_s % 1) - 1) * np.sin(9 * time_s)).astype("<i2").tobytes()  # a voice that hums
+    segmenter = Segmenter(EngineSettings(), WITH_EVENTS)
+    frames = range(0, len(going_on), FRAME_BYTES)
+    cut = next(
+        start for start in frames if any(map(_is_cut_off, segmenter.feed(going_on[start : start + FRAME_BYTES])))
+    )
+    engine.tell(Input(1, WITH_EVENTS))
+    engine.say(going_on[: cut + FRAME_BYTES])
+    engine.tell(Input(1, EndOfUtterance()), Finish(1))
+    cut_off, rest = engine.all_ended(2)
+    assert cut_off.is_cut_off
+    assert rest.cause is Cause.ASKED
+    kinds = [type(answer.event) for answer in engine.answers() if isinstance(answer, Happened)]
+    assert kinds == 2 * [SpeechStarted, SpeechStopped]
+
+
+def _is_cut_off(one: SpeechStarted | Utterance) -> bool:
+    return isinstance(one, Utterance) and one.is_cut_off
