@@ -49,8 +49,12 @@ class Document:
 
     def code(self, language: str) -> str:
         """The one block in that language."""
-        (code,) = [block.code for block in self.code_blocks if block.language == language]
+        (code,) = self.codes(language)
         return code
+
+    def codes(self, language: str) -> List[str]:
+        """Every block in that language."""
+        return [block.code for block in self.code_blocks if block.language == language]
 
     def table(self, title: str) -> Table:
         """The one table whose first column has that title."""

@@ -111,12 +111,22 @@ def test_a_client_of_the_protocol_document_tells_an_error_and_ends(
     assert run(sample.arguments(tmp_path, busy.port, recording), tmp_path) == "error SERVER_TOO_BUSY\n"
 
 
-def test_the_client_of_the_readme_gets_the_text(server: ServerProcess, recording: Path) -> None:
-    code = README.code("python")
+def run_sample(code: str, server: ServerProcess, recording: Path) -> List[str]:
+    """What a sample of the README prints, line by line."""
     assert "5000" in code
     (recording.parent / "readme.py").write_text(code.replace("5000", str(server.port)), encoding="utf-8")
-    lines = run([sys.executable, "readme.py"], recording.parent).splitlines()
+    return run([sys.executable, "readme.py"], recording.parent).splitlines()
+
+
+def test_the_client_of_the_readme_gets_the_text(server: ServerProcess, recording: Path) -> None:
+    lines = run_sample(README.codes("python")[0], server, recording)
     assert error_rate([[TRANSCRIPT]], [" ".join(line.split(" ", 2)[2] for line in lines)], "en") <= 0.1
+
+
+def test_the_client_of_the_readme_that_asks_for_events_gets_them(server: ServerProcess, recording: Path) -> None:
+    lines = run_sample(README.codes("python")[1], server, recording)
+    assert [line.split()[-1] for line in lines if line.startswith("done at")] == ["silence", "finish"]
+    assert any("('better.', " in line for line in lines)
 
 
 # --- what the protocol document advises
