@@ -3,6 +3,7 @@
 Control characters, and what else a terminal might obey, are escaped, whatever the server has sent.
 """
 
+import abc
 import json
 import unicodedata
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional
@@ -23,16 +24,16 @@ _SRT = str.maketrans("<>", "‹›")  # players take < > for tags, and SubRip ha
 _VTT = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
-class Format:
+class Format(abc.ABC):
     """For one recording; "" is nothing."""
 
     def begin(self) -> str:
         """What opens it."""
         return ""
 
+    @abc.abstractmethod
     def result(self, result: Result) -> str:
         """A result, with the ends of its lines."""
-        raise NotImplementedError
 
     def partial(self, partial: Partial) -> str:
         """An utterance that is still open."""

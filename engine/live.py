@@ -12,21 +12,21 @@ class LiveSchedule:
     """One session's live text. Times are those of its audio, in seconds."""
 
     def __init__(self) -> None:
-        self.utterance_start_s = _NEVER_S  # where the sound of the one begins that is looked at
+        self._begins_s = _NEVER_S  # where the sound of the one begins that is looked at
         self._looked_s = 0.0  # up to where
         self._settled_s = _NEVER_S  # up to where it was recognised in a pause
         self._shown: Optional[Partial] = None
 
     def is_due(self, audio_start_s: float, heard_s: float) -> bool:
         """Whether there is enough new sound of the open utterance, which begins there and is heard up to there."""
-        looked_s = self._looked_s if audio_start_s == self.utterance_start_s else audio_start_s
+        looked_s = self._looked_s if audio_start_s == self._begins_s else audio_start_s
         return round(heard_s - looked_s, 3) >= INTERVAL_S  # frames are whole milliseconds
 
     def begin(self, audio_start_s: float) -> bool:
         """The open utterance begins there; whether it is another one than before."""
-        is_new = audio_start_s != self.utterance_start_s
+        is_new = audio_start_s != self._begins_s
         if is_new:
-            self.utterance_start_s = audio_start_s
+            self._begins_s = audio_start_s
             self._looked_s = audio_start_s
             self._settled_s = _NEVER_S
             self._shown = None

@@ -143,11 +143,13 @@ class EngineWorker:
     # --- recognition
 
     def _work_ahead(self) -> None:
-        """Recognise an utterance that may have ended, if a core is free."""
-        utterance = self._listener.ending
-        if utterance is None or self._continuity.is_empty(utterance) or self._must_give_way(Work.AHEAD):
+        """Recognise an utterance that may have ended, if a core is free and it has not been done."""
+        if not self._listener.pauses or self._must_give_way(Work.AHEAD):
             return
-        if self._result is None or self._result.utterance != utterance:
+        if self._result is not None and not self._listener.goes_on(self._result.utterance):
+            return
+        utterance = self._listener.ending
+        if utterance is not None and not self._continuity.is_empty(utterance):
             self._recognize(utterance, Work.AHEAD)
 
     def _recognize(self, utterance: Utterance, work: Work) -> None:

@@ -328,7 +328,6 @@ class Recognizer:
             temperature=result.temperature,
             window_s=tried.window_samples / SAMPLE_RATE,
             words=words,
-            confidence=sum(word.confidence for word in words) / len(words) if words else 0.0,
         )
 
     def _words(self, tried: _Tried) -> Tuple[TimedWord, ...]:

@@ -70,7 +70,6 @@ class Recognition:
         temperature: at which the text was decoded.
         window_s: of sound that the encoder saw.
         words: of the text, where they were asked for; joined by blanks they are it.
-        confidence: how likely one of the words is right, 0 to 1; 0 where they were not asked for.
     """
 
     text: str
@@ -81,4 +80,3 @@ class Recognition:
     temperature: float
     window_s: float
     words: Tuple[TimedWord, ...] = ()
-    confidence: float = 0.0

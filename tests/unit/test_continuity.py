@@ -29,7 +29,7 @@ def recognised(
 ) -> Recognition:
     """A text whose words end there, counted from the start of its sound."""
     words = [TimedWord(word, end_s - 0.3, end_s, 0.9) for word, end_s in zip(text.split(), ends_s or [])]
-    return Recognition(text, "ko", avg_logprob, 0.01, 1.0, temperature, 12.0, tuple(words), 0.9)
+    return Recognition(text, "ko", avg_logprob, 0.01, 1.0, temperature, 12.0, tuple(words))
 
 
 class Talk:
