@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -12,6 +13,9 @@ import pytest
 import soxr
 import webrtcvad
 
+from bench.recordings import Recording
+from bench.speech import error_rate
+from demo.recording import TRANSCRIPT
 from protocol.data import (
     Cause,
     Partial,
@@ -214,6 +218,34 @@ def test_audio_of_every_form_is_understood(
     assert done[-1].end_s == pytest.approx(10.0, abs=0.2)
     again = converse(server, options, audio_packets(said, 77))
     assert [again.of(kind) for kind in ANYTHING] == [told.of(kind) for kind in ANYTHING]
+
+
+# --- speech that is cut
+
+
+def test_a_cut_in_the_middle_of_speech_loses_no_word_and_doubles_none(speech: bytes) -> None:
+    with ServerProcess({"model": {"language": "en"}, "vad": {"max_speech_duration": 3}}) as server:
+        for frames in (speech, speech[: 5 * 32000]):
+            told = converse(server, SessionOptions(events=True, detail=True), audio_packets(frames))
+            done = told.of(UtteranceDone)
+            assert Cause.LENGTH in [one.cause for one in done]
+            assert all(before.end_s <= after.start_s for before, after in zip(done, done[1:]))
+            for at_s in voiced_times_s(frames):
+                assert any(one.start_s <= at_s < one.end_s for one in done), at_s
+            expected = TRANSCRIPT if frames is speech else "Ever tried. Ever failed. No matter."
+            assert error_rate([[expected]], [told.text], "en") <= 0.25, told.text
+
+
+# --- what is said in another language than the server's
+
+
+def test_a_session_has_the_language_and_the_task_that_it_asks_for(
+    server: ServerProcess, recordings: list[Recording]
+) -> None:
+    korean = next(one for one in recordings if one.language == "ko" and one.references)
+    said = audio_packets(korean.pcm)
+    assert re.search("[가-힣]", converse(server, SessionOptions(language="ko"), said).text)
+    assert re.fullmatch("[ -~]+", converse(server, SessionOptions(language="ko", task="translate"), said).text)
 
 
 # --- live text

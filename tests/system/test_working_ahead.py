@@ -2,11 +2,11 @@
 
 import threading
 import time
-from typing import Iterator, List
+from typing import Iterator, List, Optional
 
 import pytest
 
-from tcp_client import StreamingClient
+from tcp_client import SessionOptions, StreamingClient
 from tests.harness.server import ServerProcess, Settings
 from tests.harness.wire import Wire, audio_packets, results, session_bytes
 
@@ -14,6 +14,7 @@ PACKET_MS = 30
 PACKET_BYTES = 960
 BREATH = bytes(10 * PACKET_BYTES)  # long enough to work ahead, too short to end an utterance
 CLIENTS = 3
+LIVE_TEXT = SessionOptions(partial=True)
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +36,10 @@ def at_once(port: int, pcm: bytes) -> List[str]:
         return results(wire.read_all())
 
 
-def as_spoken(port: int, pcm: bytes) -> List[str]:
+def as_spoken(port: int, pcm: bytes, options: Optional[SessionOptions] = None) -> List[str]:
     """The results of a client that sends no faster than people speak."""
     began_s = time.monotonic()
-    with StreamingClient("127.0.0.1", port) as client:
+    with StreamingClient("127.0.0.1", port, options=options) as client:
         for number, offset in enumerate(range(0, len(pcm), PACKET_BYTES), start=1):
             client.send(pcm[offset : offset + PACKET_BYTES])
             time.sleep(max(0.0, began_s + number * PACKET_MS / 1000 - time.monotonic()))
@@ -55,7 +56,10 @@ def test_the_results_are_the_same_at_once_as_spoken_and_with_neighbours(server: 
 
     found: List[List[str]] = []
     clients = [
-        threading.Thread(target=lambda: found.append(as_spoken(server.port, talk)), daemon=True) for _ in range(CLIENTS)
+        threading.Thread(
+            target=lambda wish: found.append(as_spoken(server.port, talk, wish)), args=(wish,), daemon=True
+        )
+        for wish in (None, LIVE_TEXT, LIVE_TEXT)
     ]
     for client in clients:
         client.start()
