@@ -45,7 +45,8 @@ from client.session import SessionEvent, StreamingClient, reason
 from client.sources import Source, open_recording
 from client.terminal import Screen, explain, screen, show_what_the_terminal_can
 from protocol.data import Partial, SessionOptions, SpeechStarted, SpeechStopped, UtteranceDone
-from util import Result, printable
+from protocol.packets import printable
+from util import Result
 
 __all__ = [
     "AudioFileError",

@@ -13,7 +13,7 @@ Errors:
     └── OutputError         results that cannot be written
 """
 
-from util import printable
+from protocol.packets import printable
 
 
 class ClientError(Exception):

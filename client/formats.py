@@ -9,7 +9,8 @@ import unicodedata
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
 from protocol.data import Partial, Word
-from util import Result, printable
+from protocol.packets import printable
+from util import Result
 
 FORMATS = ("text", "json", "srt", "vtt")
 SUBTITLES = ("srt", "vtt")

@@ -5,7 +5,7 @@ from typing import TextIO, Tuple
 
 from client.formats import columns
 from protocol.data import Partial
-from util import printable
+from protocol.packets import printable
 
 _DIM, _PLAIN = "\x1b[2m", "\x1b[22m"
 _CLEAR_BELOW = "\x1b[J"

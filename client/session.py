@@ -11,16 +11,15 @@ from typing import Callable, Iterator, List, Optional, Type, Union
 from client.errors import ClientError, ConnectError, ConnectionLost, ServerError, StrangeServer, WelcomeTimeout
 from client.tls import Stream, TlsStream
 from protocol.data import Partial, SessionOptions, SpeechStarted, SpeechStopped, UtteranceDone, UtteranceEvent
+from protocol.packets import ProtocolError, loggable
 from util import (
     ClientEvent,
     ClientProtocol,
     EngineStatus,
     ErrorReceived,
-    ProtocolError,
     Result,
     SessionEnded,
     Welcome,
-    loggable,
 )
 
 WELCOME_TIMEOUT_S = 120.0

@@ -8,7 +8,7 @@ from typing import Callable, Iterator, NamedTuple, Optional
 from client.errors import ClientError, ServerError
 from client.live_line import LiveLine, can_show
 from protocol.data import Partial
-from util import ErrorCode, printable
+from protocol.packets import ErrorCode, printable
 
 _SO_FAR = "what was printed is right"
 _HINTS = {

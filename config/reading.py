@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from config.sections import ServerConfig
-from util import printable
+from protocol.packets import printable
 
 _LONGEST_SHOWN = 100  # characters of a value in a fault
 _YAML = "expected YAML, with blanks behind colons and for indentation"

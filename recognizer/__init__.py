@@ -27,7 +27,7 @@ Import the modules themselves: this package imports none of them, so that a proc
 needs only the names does not load torch.
 """
 
-from util import printable
+from protocol.packets import printable
 
 
 class RecognizerError(Exception):

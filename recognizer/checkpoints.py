@@ -20,8 +20,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from protocol.packets import printable
 from recognizer.memory import is_out_of_memory
-from util import printable
 
 CTRANSLATE2_FILE = "model.bin"
 SAFETENSORS_PATTERN = "model*.safetensors"

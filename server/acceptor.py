@@ -9,6 +9,7 @@ from typing import Optional, Set
 
 from asr_process import EnginePool
 from config.sections import ServerConfig
+from protocol.packets import ErrorCode
 from server.admission import Admission, Refusals, Refused
 from server.connection import LAST_WORDS_S, Connection
 from server.listening import bind
@@ -16,7 +17,6 @@ from server.mailbox import Mailbox
 from server.session import CutShort, EndNow, Message, NoNewSession
 from server.stream import PlainStream
 from server.tls import TlsFailed, TlsSettings, TlsStream
-from util import ErrorCode
 
 _log = logging.getLogger(__name__)
 

@@ -16,6 +16,7 @@ from typing import Optional
 
 from asr_process import EnginePool
 from config.sections import ServerConfig
+from protocol.packets import loggable
 from server import session as asked
 from server.mailbox import Mailbox
 from server.outbox import Outbox
@@ -25,7 +26,6 @@ from server.session import Message, Phase, Session
 from server.stream import Stream
 from server.supervision import Granted, Refused
 from server.tls import TlsFailed
-from util import loggable
 
 _log = logging.getLogger(__name__)
 

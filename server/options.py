@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from boundary.settings import AskedSettings, SessionSettings, asked_session
 from config.reading import value_fault
 from config.sections import ServerConfig
-from util import ProtocolError, loggable
+from protocol.packets import ProtocolError, loggable
 
 
 def settings_of(config: ServerConfig, fields: Dict[str, Any]) -> SessionSettings:

@@ -7,7 +7,7 @@ from io import RawIOBase
 from pathlib import Path
 from typing import Optional
 
-from util import cut_utf8, loggable
+from protocol.packets import cut_utf8, loggable
 
 _log = logging.getLogger(__name__)
 

@@ -31,6 +31,7 @@ from boundary.messages import (
 from boundary.settings import default_session
 from config.sections import ServerConfig
 from protocol.data import DetailedResult, UtteranceDone
+from protocol.packets import ErrorCode, MagicMismatch, ProtocolError
 from server.options import settings_of
 from server.pace import Pace
 from server.supervision import EngineFailed, EngineState, Granted, Refused, SessionMessage
@@ -39,11 +40,8 @@ from util import (
     AudioFinished,
     AudioReceived,
     EngineRequested,
-    ErrorCode,
     Event,
-    MagicMismatch,
     OptionsReceived,
-    ProtocolError,
     ServerProtocol,
     State,
     StatusRequested,

@@ -15,7 +15,15 @@ from bench.load import plan
 from bench.load.plan import BYTES_PER_S, STAGGER_S, Arrived, Heard, Stream, Window, due_s, packet_bytes
 from bench.serving import Address
 from protocol.data import Partial, SessionOptions, SpeechStarted, SpeechStopped, UtteranceDone
-from util import ClientEvent, ClientProtocol, ErrorReceived, ProtocolError, Result, SessionEnded, Welcome
+from protocol.packets import ProtocolError
+from util import (
+    ClientEvent,
+    ClientProtocol,
+    ErrorReceived,
+    Result,
+    SessionEnded,
+    Welcome,
+)
 
 _HANDSHAKE_S = 60.0
 _DRAIN_S = 120.0  # for what is still to be recognised when all audio is sent

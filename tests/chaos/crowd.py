@@ -8,10 +8,15 @@ from collections import Counter
 from typing import Callable, List, NamedTuple
 from typing import Counter as CounterType
 
+from protocol.packets import (
+    MAGIC,
+    ErrorCode,
+    Header,
+    Packet,
+)
 from tests.chaos.rubbish import rubbish
 from tests.harness.leaving import LEAVINGS
 from tests.harness.wire import BEGIN, END, FINISH, STATUS, Wire, audio_packets, results, user_packet
-from util import MAGIC, ErrorCode, Header, Packet
 
 PATIENCE_S = 180.0  # of a speaker, for its results
 TOLD = (ErrorCode.ENGINE_FAILED, ErrorCode.SERVER_TOO_BUSY)  # what may befall a session here

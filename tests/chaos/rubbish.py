@@ -3,8 +3,8 @@
 import random
 from typing import Dict, List
 
+from protocol.packets import MAGIC
 from tests.harness.wire import BEGIN, FINISH, STATUS, audio_packets, user_packet
-from util import MAGIC
 
 
 def rubbish(chance: random.Random, pcm: bytes) -> List[bytes]:

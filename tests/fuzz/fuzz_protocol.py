@@ -10,29 +10,31 @@ from typing import List, Tuple
 import atheris
 
 with atheris.instrument_imports(include=["util", "protocol"]):
-    from util import (
+    from protocol.packets import (
         MAGIC,
         MAX_DATA_BYTES,
         PREFIX_BYTES,
+        Header,
+        ProtocolError,
+        encode_packet,
+        encode_text,
+        loggable,
+    )
+    from util import (
         AudioReceived,
         ClientEvent,
         ClientProtocol,
         EngineRequested,
         Event,
-        Header,
-        ProtocolError,
         ServerProtocol,
-        encode_packet,
-        encode_text,
         error_packet,
-        loggable,
         result_packet,
     )
 
 from protocol.data import Cause, Detail, DetailedResult, Partial, SpeechStarted, SpeechStopped, UtteranceDone, Word
+from protocol.packets import ErrorCode
 from util import (
     END_PACKET,
-    ErrorCode,
     detailed_result_packet,
     event_packet,
     partial_packet,

@@ -8,9 +8,9 @@ from typing import Callable, Iterator, List, Optional
 import psutil
 
 from forkserver.start import SERVER_VARIABLE
+from protocol.packets import MAGIC
 from tests.harness.server import ServerProcess
 from tests.harness.wire import END, STATUS, Wire, results, session_bytes
-from util import MAGIC
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:

@@ -2,8 +2,8 @@
 
 from typing import Callable, List
 
+from protocol.packets import MAGIC
 from tests.harness.wire import FINISH, Wire, audio_packets, user_packet
-from util import MAGIC
 
 
 def leave_before_speaking(wire: Wire, speech: bytes) -> None:

@@ -5,17 +5,16 @@ import struct
 from types import TracebackType
 from typing import Iterator, List, Optional, Type
 
-from util import (
+from protocol.packets import (
     MAGIC,
     SERVER_HEADERS,
-    ClientProtocol,
     Header,
     Packet,
     PacketParser,
     encode_packet,
     encode_text,
-    parse_error,
 )
+from util import ClientProtocol, parse_error
 
 RECEIVE_TIMEOUT_S = 60.0
 BEGIN = encode_packet(Header.BEGIN)

@@ -8,11 +8,11 @@ from typing import Dict, Iterator, List
 
 import pytest
 
+from protocol.packets import MAGIC
 from server.listening import take_listener
 from tests.harness.engines import relatives
 from tests.harness.server import ServerProcess, Settings
 from tests.harness.wire import END, FINISH, STATUS, Wire, error_code, results, session_bytes
-from util import MAGIC
 
 SETTINGS: Settings = {"model": {"language": "en", "channel": 3}, "network": {"engine_wait": 60}}
 CLIENTS = 4

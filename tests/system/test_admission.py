@@ -6,10 +6,10 @@ from typing import Iterator
 
 import pytest
 
+from protocol.packets import MAGIC
 from tests.harness.engines import wait_until
 from tests.harness.server import ServerProcess
 from tests.harness.wire import BEGIN, END, FINISH, STATUS, Wire, audio_packets, error_code, results, user_packet
-from util import MAGIC
 
 SESSION_S = 6.0
 SPEED = 2.0

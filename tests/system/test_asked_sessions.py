@@ -27,9 +27,15 @@ from protocol.data import (
     parse_event,
     parse_partial,
 )
+from protocol.packets import (
+    MAGIC,
+    Header,
+    Packet,
+    encode_packet,
+)
 from tests.harness.server import ServerProcess
 from tests.harness.wire import END, FINISH, Wire, audio_packets, error_code, results, user_packet
-from util import MAGIC, Header, Packet, Result, encode_packet, parse_result
+from util import Result, parse_result
 
 BEGIN = encode_packet(Header.BEGIN)
 END_UTTERANCE = encode_packet(Header.END_UTTERANCE)

@@ -10,6 +10,7 @@ from typing import Callable, Iterator, List, Set
 import psutil
 import pytest
 
+from protocol.packets import Header
 from tests.harness.engines import (
     assert_serves,
     engine_pids,
@@ -21,7 +22,6 @@ from tests.harness.engines import (
 )
 from tests.harness.server import ServerProcess
 from tests.harness.wire import FINISH, Wire, audio_packets, error_code
-from util import Header
 
 SOME_WORK_S = 0.05  # of processor time, that only a recognition takes
 

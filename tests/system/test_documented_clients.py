@@ -14,10 +14,11 @@ import pytest
 
 from bench.speech import error_rate
 from demo.recording import TRANSCRIPT
+from protocol.packets import Header, Packet
 from tests.harness.markdown import Document
 from tests.harness.server import PROJECT, ServerProcess, Settings
 from tests.harness.wire import END, FINISH, STATUS, Wire, audio_packets
-from util import Header, Packet, Result, parse_result
+from util import Result, parse_result
 
 PROTOCOL = Document(PROJECT / "docs" / "protocol.md")
 README = Document(PROJECT / "README.md")

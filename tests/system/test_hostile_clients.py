@@ -9,6 +9,7 @@ from typing import Iterator, List
 import psutil
 import pytest
 
+from protocol.packets import MAGIC, Header, Packet
 from tcp_client import ServerError, StreamingClient
 from tests.harness.engines import wait_until
 from tests.harness.leaving import LEAVINGS, Leaving
@@ -26,7 +27,6 @@ from tests.harness.wire import (
     session_bytes,
     user_packet,
 )
-from util import MAGIC, Header, Packet
 
 TIMEOUT_S = 2.0
 

@@ -11,10 +11,10 @@ from typing import Any, Dict, List
 import psutil
 import pytest
 
+from protocol.packets import MAGIC, Header
 from tests.harness.engines import wait_until
 from tests.harness.server import PROJECT, ServerProcess
 from tests.harness.wire import END, FINISH, Wire, audio_packets, error_code, results, user_packet
-from util import MAGIC, Header
 
 
 def family_of(server: ServerProcess) -> List[psutil.Process]:

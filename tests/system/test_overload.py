@@ -10,10 +10,10 @@ from typing import Iterator, List
 import psutil
 import pytest
 
+from protocol.packets import MAGIC
 from tests.harness.engines import assert_serves, engine_pids, wait_until, wait_until_all_sleep
 from tests.harness.server import ServerProcess, Settings
 from tests.harness.wire import END, FINISH, Wire, audio_packets, error_code, results, session_bytes
-from util import MAGIC
 
 ROOM = 40
 TIMEOUT_S = 2.0

@@ -11,10 +11,11 @@ import pytest
 import soxr
 
 from demo.recording import TRANSCRIPT
+from protocol.packets import MAGIC, Header, Packet
 from tcp_client import ServerError, StreamingClient
 from tests.harness.server import ServerProcess, Settings
 from tests.harness.wire import BEGIN, END, FINISH, STATUS, Wire, audio_packets, results, session_bytes, user_packet
-from util import MAGIC, Header, Packet, parse_result
+from util import parse_result
 
 RESULT_FORM = re.compile(r"\d+\.\d \d+\.\d : \S.*")
 

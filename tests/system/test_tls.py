@@ -16,10 +16,10 @@ import pytest
 import trustme
 
 from demo.recording import recording_wav
+from protocol.packets import MAGIC
 from tcp_client import ClientError, ConnectError, StreamingClient
 from tests.harness.server import PROJECT, ServerProcess
 from tests.harness.wire import BEGIN, Wire, audio_packets, session_bytes, user_packet
-from util import MAGIC
 
 TIMEOUT_S = 3.0
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from protocol.data import Cause, Partial, SessionOptions, SpeechStarted, UtteranceDone
+from protocol.packets import ErrorCode
 from util import (
     END_PACKET,
     AudioFinished,
@@ -16,7 +17,6 @@ from util import (
     ClientState,
     EngineRequested,
     EngineStatus,
-    ErrorCode,
     ErrorReceived,
     Event,
     OptionsReceived,

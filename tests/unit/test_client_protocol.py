@@ -8,23 +8,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.data import Cause, Partial, SessionOptions, SpeechStarted, SpeechStopped, UtteranceDone
-from util import (
-    END_PACKET,
+from protocol.packets import (
     MAGIC,
     MAX_DATA_BYTES,
     SERVER_HEADERS,
+    ErrorCode,
+    Header,
+    ProtocolError,
+    encode_packet,
+)
+from util import (
+    END_PACKET,
     ClientEvent,
     ClientProtocol,
     ClientState,
     EngineStatus,
-    ErrorCode,
     ErrorReceived,
-    Header,
-    ProtocolError,
     Result,
     SessionEnded,
     Welcome,
-    encode_packet,
     error_packet,
     event_packet,
     partial_packet,

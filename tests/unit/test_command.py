@@ -10,9 +10,10 @@ from typing import List, Tuple
 
 import pytest
 
+from protocol.packets import ErrorCode
 from tests.harness.command import COMMAND, Terminal, assert_one_line, hear_interrupts, run
 from tests.harness.scripted import Serve, says, serving, session
-from util import END_PACKET, ErrorCode, error_packet, result_packet
+from util import END_PACKET, error_packet, result_packet
 
 RESULT = result_packet(0.3, 1.5, "안녕하세요")
 

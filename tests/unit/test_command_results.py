@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from protocol.data import Cause, Detail, DetailedResult, Partial, Word
+from protocol.packets import ErrorCode
 from tests.harness.command import COMMAND, Terminal, assert_one_line, hear_interrupts, run
 from tests.harness.scripted import Serve, says, serving, session
 from util import (
     END_PACKET,
     AudioFinished,
     AudioReceived,
-    ErrorCode,
     Event,
     OptionsReceived,
     detailed_result_packet,

@@ -11,13 +11,19 @@ import pytest
 
 from boundary.messages import Content
 from config.sections import NetworkConfig, ServerConfig
+from protocol.packets import (
+    MAGIC,
+    SERVER_HEADERS,
+    Header,
+    Packet,
+    PacketParser,
+)
 from server.connection import Connection
 from server.mailbox import Mailbox
 from server.session import Message
 from server.stream import PlainStream
 from server.supervision import EngineState, Granted
 from tests.harness.wire import BEGIN, FINISH, STATUS, audio_packets, user_packet
-from util import MAGIC, SERVER_HEADERS, Header, Packet, PacketParser
 
 TIMEOUT_S = 3.0
 ENGINES = 1000  # so that a status is 25 kB

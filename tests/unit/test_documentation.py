@@ -26,18 +26,20 @@ from protocol.data import (
     encode_event,
     encode_options,
 )
+from protocol.packets import (
+    MAGIC,
+    ErrorCode,
+    Header,
+    encode_packet,
+    encode_text,
+)
 from recognizer.catalog import MODEL_NAMES
 from server.options import settings_of
 from tests.harness.markdown import CodeBlock, Document, Table, documents, without_comments
 from tests.harness.server import PROJECT
 from util import (
     END_PACKET,
-    MAGIC,
-    ErrorCode,
-    Header,
     detailed_result_packet,
-    encode_packet,
-    encode_text,
     error_packet,
     event_packet,
     partial_packet,

@@ -18,7 +18,12 @@ from bench.recordings import Recording
 from bench.speech import tokens
 from protocol.data import Cause, Detail, DetailedResult, Partial, SessionOptions, SpeechStarted, UtteranceDone
 from tests.harness.scripted import serving, session
-from util import END_PACKET, Result, detailed_result_packet, partial_packet
+from util import (
+    END_PACKET,
+    Result,
+    detailed_result_packet,
+    partial_packet,
+)
 
 RESULT_S = 100.0
 LETTERS = st.lists(st.sampled_from("ab가나"), max_size=8)

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from util import (
+from protocol.packets import (
     CLIENT_HEADERS,
-    END_PACKET,
     MAX_DATA_BYTES,
     SERVER_HEADERS,
     ErrorCode,
@@ -16,14 +15,17 @@ from util import (
     Packet,
     PacketParser,
     ProtocolError,
-    Result,
     cut_utf8,
     encode_packet,
     encode_text,
-    error_packet,
     loggable,
-    parse_result,
     printable,
+)
+from util import (
+    END_PACKET,
+    Result,
+    error_packet,
+    parse_result,
     result_packet,
     status_packet,
     welcome_packet,

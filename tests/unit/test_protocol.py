@@ -8,21 +8,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from util import (
+from protocol.packets import (
     MAGIC,
+    Header,
+    MagicMismatch,
+    ProtocolError,
+    encode_packet,
+)
+from util import (
     AudioFinished,
     AudioReceived,
     EngineRequested,
     Event,
-    Header,
-    MagicMismatch,
     OptionsReceived,
-    ProtocolError,
     ServerProtocol,
     State,
     StatusRequested,
     UtteranceEnded,
-    encode_packet,
 )
 
 # The bytes that bring a session from its very beginning into a state; %u is followed by the grant of an engine.

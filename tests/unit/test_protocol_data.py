@@ -30,17 +30,19 @@ from protocol.data import (
     parse_options,
     parse_partial,
 )
-from util import (
+from protocol.packets import (
     MAGIC,
     MAX_DATA_BYTES,
-    ClientProtocol,
     Header,
-    OptionsReceived,
     ProtocolError,
+    encode_packet,
+)
+from util import (
+    ClientProtocol,
+    OptionsReceived,
     Result,
     ServerProtocol,
     detailed_result_packet,
-    encode_packet,
 )
 
 # --- there and back again

@@ -6,21 +6,23 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.unit.test_protocol import LEGAL
-from util import (
+from protocol.packets import (
     MAGIC,
     MAX_DATA_BYTES,
     PREFIX_BYTES,
+    Header,
+    MagicMismatch,
+    ProtocolError,
+    encode_packet,
+)
+from tests.unit.test_protocol import LEGAL
+from util import (
     AudioReceived,
     EngineRequested,
     Event,
-    Header,
-    MagicMismatch,
     OptionsReceived,
-    ProtocolError,
     ServerProtocol,
     State,
-    encode_packet,
 )
 
 _WITH_DATA = (Header.USER, Header.OPTIONS, Header.AUDIO)

@@ -11,6 +11,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from boundary.messages import CHUNK_BYTES, WINDOW_BYTES, Closed, Consumed, Recognized, cost_bytes
 from config.sections import NetworkConfig, ServerConfig
 from protocol.data import Cause
+from protocol.packets import (
+    MAGIC,
+    SERVER_HEADERS,
+    ErrorCode,
+    Header,
+    Packet,
+    PacketParser,
+    encode_packet,
+)
 from server.session import (
     AskStatus,
     CutShort,
@@ -27,7 +36,6 @@ from server.session import (
 )
 from server.supervision import EngineFailed, EngineState, Granted, Refused
 from tests.harness.wire import BEGIN, FINISH, STATUS, audio_packets, session_bytes, user_packet
-from util import MAGIC, SERVER_HEADERS, ErrorCode, Header, Packet, PacketParser, encode_packet
 
 START_S = 1000.0  # of the clock, as good as any
 TIMEOUT_S = 10.0

@@ -31,11 +31,7 @@ from protocol.data import (
     Word,
     encode_options,
 )
-from server.options import settings_of
-from server.session import Finish, HandOn, Send, Session
-from server.supervision import Granted
-from tests.harness.wire import BEGIN, FINISH, user_packet
-from util import (
+from protocol.packets import (
     MAGIC,
     MAX_DATA_BYTES,
     SERVER_HEADERS,
@@ -46,6 +42,10 @@ from util import (
     ProtocolError,
     encode_packet,
 )
+from server.options import settings_of
+from server.session import Finish, HandOn, Send, Session
+from server.supervision import Granted
+from tests.harness.wire import BEGIN, FINISH, user_packet
 
 END_UTTERANCE = encode_packet(Header.END_UTTERANCE)
 AUDIO = encode_packet(Header.AUDIO, b"pcm!")

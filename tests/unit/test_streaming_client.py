@@ -19,13 +19,13 @@ from protocol.data import (
     UtteranceDone,
     Word,
 )
+from protocol.packets import ErrorCode
 from tcp_client import ClientError, ConnectionLost, ServerError, StrangeServer, StreamingClient, WelcomeTimeout
 from tests.harness.scripted import Serve, says, serving, session, until_it_leaves
 from util import (
     END_PACKET,
     AudioFinished,
     AudioReceived,
-    ErrorCode,
     Event,
     OptionsReceived,
     Result,
