@@ -13,25 +13,22 @@ clock, one lock. Each engine has one pair of queues, thrown away with it: a proc
 queue's lock blocks nobody else.
 """
 
-import contextlib
-import itertools
 import logging
-import multiprocessing.process
-import os
 import queue
-import select
-import signal
 import threading
 import time
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Callable, Dict, List, Optional
 
 import logger
-from boundary.messages import Answer, Command, Content, Logged, Recognized
-from boundary.settings import EngineSettings
+from boundary.messages import Answer, Content, Logged, Pong, Ready, Recognized, StartFailed
+from boundary.settings import EngineSettings, EngineSlot
 from engine.main import engine_main
 from engine.turns import Board, Work
 from forkserver.start import CONTEXT, ForkFailed, ForkServer
+from server import VERSION
 from server.load import LoadMeter
+from server.metrics import Metrics
+from server.process import ChildProcess
 from server.supervision import (
     Action,
     AllReady,
@@ -40,6 +37,8 @@ from server.supervision import (
     GiveUp,
     Inform,
     Kill,
+    Look,
+    Loss,
     Lost,
     Refused,
     SessionMessage,
@@ -47,124 +46,29 @@ from server.supervision import (
     Supervision,
     Tell,
 )
+from server.weights import Loan, NoWeights, WeightsOwner
 
 __all__ = ["ASRProcess", "EnginePool", "EngineState"]
 
 _log = logging.getLogger(__name__)
 
 _CLOCK_RETRY_S = 1.0
-_END_S = 5.0  # for the kernel to end a process that was killed
-_UNKNOWN_EXIT = 255  # multiprocessing's word for the status of a process whose fork server is gone
+_ANSWER_S = 1.0  # for an idle engine to say that it is there
 
 # --- one process -----------------------------------------------------------------------------
 
 
-class ASRProcess:
+class ASRProcess(ChildProcess):
     """One engine process and its pair of queues, as the server sees it.
 
     Args:
-        index: of the engine.
+        slot: which engine it is.
         settings: of every engine.
         board: where the engines see how busy they are.
     """
 
-    def __init__(self, index: int, settings: EngineSettings, board: Board) -> None:
-        # Typed Any for their pipe ends, which multiprocessing shows to nobody but its own concurrent.futures.
-        self._commands: Any = CONTEXT.SimpleQueue()
-        self._answers: Any = CONTEXT.SimpleQueue()
-        self._handle: Optional[int] = None
-        self._sending = threading.Lock()  # with it, no queue is closed under who writes into it
-        self._closed = False
-        self._process = CONTEXT.Process(
-            target=engine_main,
-            args=(index, settings, board, self._commands, self._answers),
-            name=f"engine-{index}",
-            daemon=True,
-        )
-
-    def start(self, fork_server: ForkServer) -> int:
-        """Fork the process; returns the id of what it was forked from. Raises ForkFailed."""
-        try:
-            came_from = fork_server.fork(self._process)
-        except BaseException:
-            self._close_queues()
-            raise
-        self._handle = _open_handle(self._process.pid)
-        # From now on only `close` asks how it ended: multiprocessing would, in any thread that starts a process, and
-        # of two who ask at once one is told nonsense.
-        children: Any = multiprocessing.process
-        children._children.discard(self._process)
-        # Each side lets go of the other's ends, so that both learn of the other's death from the queue itself.
-        self._commands._reader.close()
-        self._answers._writer.close()
-        return came_from
-
-    def send(self, command: Command) -> None:
-        """Hand over a command; to a process that is gone, it goes nowhere.
-
-        Where pipes are small, as Linux makes those of a user who has very many, it waits for a frozen process: until
-        that is ended.
-        """
-        with self._sending, contextlib.suppress(OSError):  # the keeper learns of the death from `answers`
-            if not self._closed:
-                self._commands.put(command)
-
-    def answers(self) -> Iterator[Answer]:
-        """What the engine says, until it is gone."""
-        while True:
-            try:
-                answer = self._answers.get()
-            except (EOFError, OSError):  # the process's sentinel would tell of the fork server's death too
-                return
-            yield answer
-
-    def kill(self) -> None:
-        """End the process at once, also a frozen one; before `close` only.
-
-        By the process itself, not by what multiprocessing believes: that takes an engine for ended when the fork server
-        that it came from is.
-        """
-        with contextlib.suppress(ProcessLookupError):
-            if self._handle is not None:
-                signal.pidfd_send_signal(self._handle, signal.SIGKILL)
-            elif self._process.pid is not None:  # nobody else has the id: until `close`, the answers queue is watched
-                os.kill(self._process.pid, signal.SIGKILL)
-
-    def close(self) -> str:
-        """Let go of the process, ending it if need be; returns how it ended."""
-        self.kill()
-        if self._handle is not None:
-            ended = select.poll()
-            ended.register(self._handle, select.POLLIN)
-            ended.poll(_END_S * 1000)
-            os.close(self._handle)
-            self._handle = None
-        self._process.join(_END_S)
-        exit_code = self._process.exitcode
-        self._close_queues()
-        if exit_code == -signal.SIGKILL:
-            return "it was killed, as the system does when memory runs out"
-        if exit_code in (None, _UNKNOWN_EXIT):
-            return "it is not known of what: the process that it was forked from does not say, or is gone too"
-        return f"it was ended by signal {-exit_code}" if exit_code and exit_code < 0 else f"exit status {exit_code}"
-
-    def _close_queues(self) -> None:
-        with self._sending:
-            self._closed = True
-        for end in (self._commands._reader, self._commands._writer, self._answers._reader, self._answers._writer):
-            end.close()
-
-
-def _open_handle(pid: Optional[int]) -> Optional[int]:
-    """A descriptor of the process, which no other process can come to have (pidfd_open(2)); None where there is none.
-
-    Python has it since 3.9, Linux since 5.3.
-    """
-    if pid is None or not hasattr(os, "pidfd_open"):
-        return None
-    with contextlib.suppress(OSError):
-        return os.pidfd_open(pid)
-    return None
+    def __init__(self, slot: EngineSlot, settings: EngineSettings, board: Board) -> None:
+        super().__init__(engine_main, (slot, settings, board), f"engine-{slot.engine}")
 
 
 # --- all of them -----------------------------------------------------------------------------
@@ -183,26 +87,36 @@ class EnginePool:
         settings: of every engine; `settings.model.channel` of them run.
         on_ready: called once, when every engine has loaded its model.
         on_fatal: called at most once, with the reason, when no engine can be had.
+        metrics: of the server.
     """
 
-    def __init__(self, settings: EngineSettings, on_ready: Callable[[], None], on_fatal: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        settings: EngineSettings,
+        on_ready: Callable[[], None],
+        on_fatal: Callable[[str], None],
+        metrics: Metrics,
+    ) -> None:
         n_engines = settings.model.channel
         self._settings = settings
         self._on_ready = on_ready
         self._on_fatal = on_fatal
+        self._metrics = metrics
         self._fork_server = ForkServer(settings.model)
+        self._weights = WeightsOwner(settings, self._fork_server, self._lose_weights)
         self._board = Board(CONTEXT, n_engines)
         self._changed = threading.Condition(threading.RLock())
         self._supervision = Supervision(n_engines, settings.model.hang_timeout)
         self._processes: Dict[int, ASRProcess] = {}  # by slot
         self._posts: Dict[int, Post] = {}  # by session, until it is told that it has no engine (any more)
-        self._numbers = itertools.count(1)
         self._load = LoadMeter()
+        self._came_round_s = 0.0  # when the clock's thread last did
         self._stopping = False
         self._starts: List[queue.SimpleQueue[Optional[Start]]] = [queue.SimpleQueue() for _ in range(n_engines)]
         self._threads = [threading.Thread(target=self._watch_clock, name="clock", daemon=True)]
         for slot in range(n_engines):
             self._threads.append(threading.Thread(target=self._keep, args=(slot,), name=f"keeper-{slot}", daemon=True))
+        metrics.watch_engines(self.states, self._pids)
 
     def start(self) -> None:
         """Begin to start the engines; the model is loaded first, and brought if need be."""
@@ -220,6 +134,7 @@ class EnginePool:
             for starts in self._starts:
                 starts.put(None)
         self._fork_server.stop()
+        self._weights.stop()
         for thread in self._threads:
             thread.join()
 
@@ -235,18 +150,22 @@ class EnginePool:
         """How many have an engine or wait for one."""
         return len(self._posts)
 
-    def request(self, post: Post, patience_s: float) -> int:
-        """Ask for an engine; returns the session's number.
+    def request(self, session: int, post: Post, patience_s: float) -> None:
+        """Ask for an engine, for a session that no other has the number of.
 
         `post` is told `Granted`, at once or within `patience_s`, or `Refused`; then what comes of the session. It is
         called under the pool's lock, by any thread: it must not block.
         """
         with self._changed:
-            session = next(self._numbers)
             self._posts[session] = post
             self._perform(self._supervision.request(session, patience_s, time.monotonic()))
             self._changed.notify_all()
-            return session
+
+    def borrow(self, session: int, post: Post) -> None:
+        """As `request`, for an engine that is idle now, until somebody requests it: then `post` is told `Refused`."""
+        with self._changed:
+            self._posts[session] = post
+            self._perform(self._supervision.borrow(session, time.monotonic()))
 
     def hand_on(self, session: int, content: Content) -> None:
         """Give the session's engine what it has room for: WINDOW_BYTES with all that it has not consumed yet."""
@@ -273,6 +192,36 @@ class EnginePool:
             if process is not None:
                 process.send(command)
 
+    # --- for who asks whether clients are served
+
+    def look(self) -> Look:
+        """What the engines do. Those that are idle are asked whether they are there, and have a second to answer."""
+        with self._changed:
+            now_s = time.monotonic()
+            self._perform(self._supervision.ask_idle(now_s))
+            self._changed.wait_for(lambda: not self._supervision.awaits_answer(now_s - _ANSWER_S), _ANSWER_S)
+            return self._supervision.look(now_s)
+
+    def responds(self, timeout_s: float) -> bool:
+        """Whether its threads live, and the clock's comes round within that time."""
+        asked_s = time.monotonic()
+        if not self._changed.acquire(timeout=timeout_s):
+            return False
+        try:
+            if self._stopping or self._threads[0].ident is None:
+                return True
+            self._changed.notify_all()
+            return self._changed.wait_for(lambda: self._came_round_s >= asked_s or self._stopping, timeout_s) and (
+                self._stopping or all(thread.ident is None or thread.is_alive() for thread in self._threads)
+            )
+        finally:
+            self._changed.release()
+
+    def _pids(self) -> Dict[int, int]:
+        """The processes' ids, by engine."""
+        with self._changed:
+            return {slot: process.pid for slot, process in self._processes.items() if process.pid is not None}
+
     # --- what the rules ask for, with the lock held
 
     def _perform(self, actions: List[Action]) -> None:
@@ -287,7 +236,7 @@ class EnginePool:
             elif isinstance(action, Kill):
                 self._kill(action.slot)
             elif isinstance(action, Lost):
-                _log.error("engine %d: %s; it is started again", action.slot, action.reason)
+                self._tell_loss(action)
             elif isinstance(action, AllReady):
                 self._on_ready()
             elif isinstance(action, GiveUp):
@@ -301,12 +250,24 @@ class EnginePool:
         if post is not None:
             post(action.message)
 
+    def _tell_loss(self, lost: Lost) -> None:
+        if lost.loss is not Loss.WEIGHTS:  # of which one line tells, for all engines
+            told = logger.fields(event="engine_lost", engine=lost.slot, cause=lost.loss.value)
+            _log.error("engine %d: %s; it is started again", lost.slot, lost.reason, extra=told)
+        self._metrics.restarted(lost.loss)
+
     def _kill(self, slot: int) -> None:
         process = self._processes.get(slot)
         if process is not None:
             process.kill()
-        else:
+        elif not self._weights.kill_if_awaited(slot):
             self._fork_server.kill()
+
+    def _lose_weights(self, ending: str) -> None:
+        told = logger.fields(event="weights_lost")
+        _log.error("what lends the weights died (%s): every engine is started again", ending, extra=told)
+        with self._changed:
+            self._perform(self._supervision.lost_weights(self._processes))
 
     # --- one engine's process, in its keeper's thread
 
@@ -317,11 +278,15 @@ class EnginePool:
             try:
                 if start.afresh:
                     self._fork_server.replace(came_from)
-                process = ASRProcess(slot, self._settings, self._board)
+                loan = self._weights.borrow(slot)
+                process = ASRProcess(EngineSlot(slot, loan.pickled), self._settings, self._board)
                 came_from = process.start(self._fork_server)
-                how = self._listen(slot, process)
+                how = self._listen(slot, process, loan)
             except ForkFailed as error:
                 how, short_of_room = str(error), error.short_of_room
+            except NoWeights as error:
+                how = str(error)
+                self._hear(slot, StartFailed(how))
             except OSError as error:  # no descriptor for its queues
                 how, short_of_room = f"its process cannot be started ({error.strerror})", True
             except Exception:  # whatever it is, the slot is to have an engine again
@@ -332,12 +297,14 @@ class EnginePool:
                 self._perform(self._supervision.died(slot, how, time.monotonic(), short_of_room))
                 self._changed.notify_all()
 
-    def _listen(self, slot: int, process: ASRProcess) -> str:
+    def _listen(self, slot: int, process: ASRProcess, loan: Loan) -> str:
         """Until the process is gone; returns how it ended."""
         with self._changed:
             self._processes[slot] = process
             if self._stopping:
                 process.kill()
+            elif not self._weights.is_good(loan):
+                self._perform(self._supervision.lost_weights([slot]))
         try:
             for answer in process.answers():
                 self._hear(slot, answer)
@@ -350,11 +317,17 @@ class EnginePool:
     def _hear(self, slot: int, answer: Answer) -> None:
         if isinstance(answer, Logged):
             logger.handle_forwarded(answer.record)
+        elif isinstance(answer, Ready):
+            self._metrics.runs(VERSION, self._settings.model.size, answer.compute, answer.device)
+        elif isinstance(answer, Recognized) and answer.busy_s:
+            self._metrics.recognised(answer.end_s - answer.start_s, answer.busy_s)
         now_s = time.monotonic()
         with self._changed:
             if isinstance(answer, Recognized) and self._load.add(now_s, answer.end_s - answer.start_s, answer.busy_s):
                 self._changed.notify_all()
             self._perform(self._supervision.heard(slot, answer, now_s))
+            if isinstance(answer, Pong):
+                self._changed.notify_all()
 
     # --- the clock's thread
 
@@ -375,6 +348,8 @@ class EnginePool:
                 if self._load.due_s <= now_s:
                     self._tell_load()
                 due_s = min(self._supervision.next_due_s, self._load.due_s)
+                self._came_round_s = now_s
+                self._changed.notify_all()
                 self._changed.wait(min(max(0.0, due_s - now_s), threading.TIMEOUT_MAX))
 
     def _tell_load(self) -> None:

@@ -40,14 +40,46 @@ class Abort(NamedTuple):
     session: int
 
 
+class Ping(NamedTuple):
+    """Command: say that you are there."""
+
+
+class Lend(NamedTuple):
+    """Command to the process that owns the weights: an engine in this slot is to compute with them."""
+
+    slot: int
+
+
+class Lent(NamedTuple):
+    """Answer to Lend: a loan (`recognizer.loading.Loan`) that one process can unpickle, once."""
+
+    slot: int
+    loan: bytes
+
+
+class Owns(NamedTuple):
+    """Answer: the weights are loaded, and can be lent."""
+
+
+class OwnsNothing(NamedTuple):
+    """Answer: the engines need no loan, as they are forked with the model, or will say why they have none."""
+
+
 class Ready(NamedTuple):
-    """Answer: the model is loaded."""
+    """Answer: the model is loaded, on this device and in these numbers."""
+
+    device: str
+    compute: str
 
 
 class StartFailed(NamedTuple):
     """Answer: there will be no engine; one line says why."""
 
     reason: str
+
+
+class Pong(NamedTuple):
+    """Answer to Ping."""
 
 
 class Opened(NamedTuple):
@@ -76,16 +108,22 @@ class Happened(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """The open utterance so far, of a session that wants to know."""
+    """The open utterance so far, of a session that wants to know.
+
+    `came_s`: when the last of the sound that it covers came to the engine, by the machine's monotonic clock.
+    """
 
     session: int
     partial: Partial
+    came_s: float
 
 
 class Recognized(NamedTuple):
     """An utterance of the session.
 
     `text` is empty when nothing was said, `busy_s` what the recogniser took, `detail` there where the session wants it.
+    `is_suppressed`: a text was recognised, and taken for noise. `ended_s`: when what ended the utterance came to the
+    engine, by the machine's monotonic clock, which all its processes share.
     Where nothing was open when the client ended an utterance, it begins and ends at that time.
     """
 
@@ -96,6 +134,8 @@ class Recognized(NamedTuple):
     text: str
     busy_s: float
     detail: Optional[Detail]
+    is_suppressed: bool
+    ended_s: float
 
 
 class Closed(NamedTuple):
@@ -110,12 +150,13 @@ class Logged(NamedTuple):
     record: logging.LogRecord
 
 
-Command = Union[Open, Input, Finish, Abort]
-Answer = Union[Ready, StartFailed, Opened, Consumed, Working, Happened, Heard, Recognized, Closed, Logged]
+Command = Union[Open, Input, Finish, Abort, Ping]
+Answer = Union[Ready, StartFailed, Pong, Opened, Consumed, Working, Happened, Heard, Recognized, Closed, Logged]
+OwnersAnswer = Union[Owns, OwnsNothing, StartFailed, Lent, Logged]
 
 # What an engine may have waiting. It fits into a pipe, so that handing over a command does not block even when the
 # engine is frozen. A pipe has 16 pages on Linux (pipe(7)), and a write may need whole ones; two are left for
-# Open, Finish and Abort.
+# Open, Finish and Abort. A Ping goes to an idle engine only.
 _PAGE_BYTES = 4096
 WINDOW_BYTES = 14 * _PAGE_BYTES
 CHUNK_BYTES = 15 * 1024  # with its overhead, four pages in one write

@@ -1,6 +1,6 @@
 """What an engine is started with, and what one of its sessions asks for."""
 
-from typing import Any, Mapping, NamedTuple, Union
+from typing import Any, Mapping, NamedTuple, Optional, Union
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 from typing_extensions import Literal
@@ -26,6 +26,18 @@ class EngineSettings(BaseModel):
     model: ModelConfig = ModelConfig()
     vad: VadConfig = VadConfig()
     log_level: str = "info"
+
+
+class EngineSlot(NamedTuple):
+    """What one engine is started with beside that.
+
+    Attributes:
+        engine: its index.
+        loan: of the weights that it computes with (`boundary.messages.Lent`); None where it has them otherwise.
+    """
+
+    engine: int
+    loan: Optional[bytes] = None
 
 
 def engine_settings(config: ServerConfig) -> EngineSettings:

@@ -3,7 +3,7 @@
 import ipaddress
 import os
 import re
-from typing import List
+from typing import Dict, List, Tuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from typing_extensions import Annotated, Literal
@@ -15,6 +15,10 @@ _LONGEST_SEGMENT_S = 30  # what Whisper hears at once
 _LONGEST_PROMPT = 2000  # characters
 _NETWORKS = "expected addresses and ranges such as 10.0.0.0/8 or fd00::/8"
 _IPV4_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")  # RFC 4291, 2.5.5.2
+
+
+Door = Literal["realtime", "rest", "deepgram", "vosk", "wyoming", "page"]
+_DOORS: Tuple[Door, ...] = ("realtime", "rest", "deepgram", "vosk", "wyoming", "page")
 
 
 class Section(BaseModel):
@@ -50,6 +54,18 @@ def check_prompt(prompt: str) -> str:
     if any("\ud800" <= character <= "\udfff" for character in prompt):
         raise ValueError("expected text; half of a surrogate pair is none")
     return prompt
+
+
+def _check_file(path: str, info: ValidationInfo, beside: Dict[str, str], section: str) -> str:
+    """The path of a file that exists; `beside` names the setting that must not be empty either."""
+    if not path:
+        return path
+    if not os.path.isfile(path):
+        raise ValueError("expected a file that exists")
+    other = beside.get(info.field_name or "")
+    if other is not None and not info.data.get(other, path):
+        raise ValueError(f"expected {section}.{other} beside it")
+    return path
 
 
 class AudioConfig(Section):
@@ -95,6 +111,7 @@ class ModelConfig(Section):
     task: Literal["transcribe", "translate"] = "transcribe"
 
     context: Literal["auto", "off"] = "auto"  # what was said just before helps, where speech goes on
+    share: Literal["auto", "off"] = "auto"  # on cards: one copy of the weights on each, for all engines
 
     @field_validator("prompt")
     @classmethod
@@ -137,6 +154,7 @@ class NetworkConfig(Section):
     socket_timeout: float = Field(60, gt=0, le=LONGEST_S)
     engine_wait: float = Field(0, ge=0, le=LONGEST_S)
     max_connections: int = Field(256, ge=1, le=65535)
+    stop_delay: float = Field(0, ge=0, le=LONGEST_S)  # for balancers to notice a stop
     drain_timeout: float = Field(30, ge=0, le=LONGEST_S)
     max_per_ip: int = Field(0, ge=0, le=65535)  # connections from one address; 0: no limit
     max_session: float = Field(0, ge=0, le=LONGEST_S)  # 0: no limit
@@ -168,20 +186,78 @@ class NetworkConfig(Section):
     @field_validator("tls_cert", "tls_key", "tls_client_ca")
     @classmethod
     def _is_file(cls, path: str, info: ValidationInfo) -> str:
-        if not path:
-            return path
-        if not os.path.isfile(path):
-            raise ValueError("expected a file that exists")
-        if info.field_name != "tls_cert" and not info.data.get("tls_cert", path):
-            raise ValueError("expected network.tls_cert beside it")
-        return path
+        return _check_file(path, info, {"tls_key": "tls_cert", "tls_client_ca": "tls_cert"}, "network")
+
+
+class GatewayConfig(Section):
+    """The standard doors: where clients connect, who may, and which servers recognise; times in seconds."""
+
+    servers: List[str] = Field(default_factory=lambda: ["127.0.0.1:5000"], min_length=1)
+    server_tls: bool = False
+    server_ca: str = ""  # PEM; the servers' certificates are from it; "": from the system's authorities
+    ip: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)  # HTTP and WebSocket; 0: any free one, named in the log
+    doors: List[Door] = Field(default_factory=lambda: list(_DOORS))
+    vosk_port: int = Field(2700, ge=0, le=65535)  # for clients that cannot name a path
+    wyoming_port: int = Field(10300, ge=0, le=65535)
+    metrics_port: int = Field(0, ge=0, le=65535)  # at metrics.ip; 0: figures stand at `port`
+    api_keys: List[str] = Field(default_factory=list)  # none: everybody may
+    cors_origins: List[str] = Field(default_factory=list)  # pages of other hosts that may ask; "*": all
+    max_connections: int = Field(4096, ge=1, le=65535)
+    max_upload_mb: int = Field(200, ge=1, le=100_000)
+    drain_timeout: float = Field(30, ge=0, le=LONGEST_S)
+    tls_cert: str = ""  # PEM, with the key unless tls_key names it; "": no TLS
+    tls_key: str = ""
+
+    @field_validator("servers")
+    @classmethod
+    def _are_addresses(cls, servers: List[str]) -> List[str]:
+        for server in servers:
+            host, _, port = server.rpartition(":")
+            if not host or not port.isdecimal() or not 0 < int(port) <= 65535:
+                raise ValueError(f"{server} is no address; expected HOST:PORT, such as 127.0.0.1:5000 or [::1]:5000")
+        return servers
+
+    @field_validator("api_keys")
+    @classmethod
+    def _can_be_shown(cls, api_keys: List[str]) -> List[str]:
+        if not all(re.fullmatch("[!-~]+", key) for key in api_keys):  # what a header can hold
+            raise ValueError("expected keys of printable ASCII characters without blanks")
+        return api_keys
+
+    @property
+    def addresses(self) -> List[Tuple[str, int]]:
+        """Host and port of each server."""
+        parts = [server.rpartition(":") for server in self.servers]
+        return [(host.strip("[]"), int(port)) for host, _, port in parts]
+
+    @field_validator("tls_cert", "tls_key", "server_ca")
+    @classmethod
+    def _is_file(cls, path: str, info: ValidationInfo) -> str:
+        return _check_file(path, info, {"tls_key": "tls_cert", "server_ca": "server_tls"}, "gateway")
+
+
+class MetricsConfig(Section):
+    """Figures and health over HTTP."""
+
+    ip: str = "127.0.0.1"
+    port: int = Field(0, ge=0, le=65535)  # 0: off
+
+
+class AgentConfig(Section):
+    """What a balancer asks: how much of the server is free."""
+
+    ip: str = "127.0.0.1"
+    port: int = Field(0, ge=0, le=65535)  # 0: off
 
 
 class LoggingConfig(Section):
     """The log, and recordings of what clients send."""
 
     level: Literal["debug", "info", "warning", "error", "critical"] = "info"
+    format: Literal["text", "json"] = "text"
     log_path: str = "./log/stt_log"
+    max_mb: int = Field(0, ge=0, le=100_000)  # of one log file; 0: no limit
     save_pcm: bool = False
     pcm_path: str = "./data"
 
@@ -195,6 +271,9 @@ class ServerConfig(BaseModel):
     network: NetworkConfig = NetworkConfig()
     model: ModelConfig = ModelConfig()
     vad: VadConfig = VadConfig()
+    gateway: GatewayConfig = GatewayConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    agent: AgentConfig = AgentConfig()
     logging: LoggingConfig = LoggingConfig()
 
     @property

@@ -5,7 +5,8 @@ import os
 import queue
 import threading
 import time
-from typing import Any, Iterator, Optional, Union
+from dataclasses import replace
+from typing import Any, Iterator, NamedTuple, Optional, Union
 
 from boundary.messages import (
     Abort,
@@ -19,6 +20,8 @@ from boundary.messages import (
     Input,
     Open,
     Opened,
+    Ping,
+    Pong,
     cost_bytes,
 )
 from boundary.settings import EngineSettings, SessionSettings, default_session
@@ -26,6 +29,13 @@ from engine.segmenter import Segmenter, Utterance
 from protocol.data import SpeechStarted, SpeechStopped
 
 _AHEAD_OF_TIME_S = 2.0
+
+
+class _Arrived(NamedTuple):
+    """A command, and when it came."""
+
+    command: Command
+    came_s: float
 
 
 class Listener:
@@ -43,9 +53,10 @@ class Listener:
         self._settings = settings
         self._commands = commands
         self._answers = answers
-        self._pending: queue.SimpleQueue[Command] = queue.SimpleQueue()
-        self._next: Optional[Command] = None  # taken from the pending ones, and not yet dealt with
+        self._pending: queue.SimpleQueue[_Arrived] = queue.SimpleQueue()
+        self._next: Optional[_Arrived] = None  # taken from the pending ones, and not yet dealt with
         self._current: Optional[Command] = None  # is being dealt with
+        self._came_s = 0.0  # that one
         self._ended: Iterator[Utterance] = iter(())  # what it has ended and was not taken yet
         self._waiting: Optional[Utterance] = None  # has ended while another was recognised
         self._aborted: Optional[int] = None
@@ -76,7 +87,7 @@ class Listener:
     @property
     def ending(self) -> Optional[Utterance]:
         """The utterance that has been followed by a little silence, as it will be if that goes on."""
-        return self._segmenter.ending()
+        return self._dated(self._segmenter.ending())
 
     def goes_on(self, ending: Utterance) -> bool:
         """Whether an `ending` has turned out to be none."""
@@ -100,7 +111,7 @@ class Listener:
     @property
     def so_far(self) -> Optional[Utterance]:
         """The open utterance, with all that has been heard of it."""
-        return self._segmenter.so_far()
+        return self._dated(self._segmenter.so_far())
 
     @property
     def waiting(self) -> Optional[Utterance]:
@@ -130,7 +141,7 @@ class Listener:
         kinds = (Input, Finish) if utterance_is_open else (Input,)
         if self._waiting is None and isinstance(self._current, kinds):
             self._waiting = self._next_ended()
-        while self._waiting is None and self._take_next() and isinstance(self._next, kinds):
+        while self._waiting is None and self._take_next() and self._next and isinstance(self._next.command, kinds):
             self._begin_next()
             self._waiting = self._next_ended()
 
@@ -143,7 +154,7 @@ class Listener:
 
     def _begin_next(self) -> None:
         assert self._next is not None
-        self._current, self._next = self._next, None
+        (self._current, self._came_s), self._next = self._next, None
         self._ended = self._deal_with(self._current)
 
     def _next_ended(self) -> Optional[Utterance]:
@@ -155,7 +166,7 @@ class Listener:
                 command: Command = self._commands.get()
                 if isinstance(command, Abort):
                     self._aborted = command.session
-                self._pending.put(command)
+                self._pending.put(_Arrived(command, time.monotonic()))
         except (EOFError, OSError):
             os._exit(0)
 
@@ -167,6 +178,8 @@ class Listener:
             self._audio_bytes = 0
             self._hear_as(default_session(self._settings))
             self._answers.put(Opened(command.session))
+        elif isinstance(command, Ping):
+            self._answers.put(Pong())
         elif isinstance(command, Input):
             if command.session == self.session:
                 yield from self._tell(self._take_in(command.content))
@@ -203,7 +216,10 @@ class Listener:
             if self._is_speaking:  # else nothing was open
                 self._tell_event(SpeechStopped(one.end_s, one.cause))
             self._is_speaking = False
-            yield one
+            yield replace(one, came_s=self._came_s)
+
+    def _dated(self, utterance: Optional[Utterance]) -> Optional[Utterance]:
+        return None if utterance is None else replace(utterance, came_s=self._came_s)
 
     def _tell_event(self, event: Union[SpeechStarted, SpeechStopped]) -> None:
         if self.settings.events and self.session is not None and not self.is_aborted:

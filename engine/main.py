@@ -6,17 +6,17 @@ from typing import Any
 
 import logger
 from boundary.messages import Logged, StartFailed
-from boundary.settings import EngineSettings
+from boundary.settings import EngineSettings, EngineSlot
 from engine.turns import Board
 
 _log = logging.getLogger(__name__)
 
 
-def engine_main(index: int, settings: EngineSettings, board: Board, commands: Any, answers: Any) -> None:
+def engine_main(slot: EngineSlot, settings: EngineSettings, board: Board, commands: Any, answers: Any) -> None:
     """Serve one session after the other until the server is gone.
 
     Args:
-        index: of the engine.
+        slot: which engine it is.
         settings: of every engine.
         board: what the other engines do.
         commands: queue from the server.
@@ -35,9 +35,9 @@ def engine_main(index: int, settings: EngineSettings, board: Board, commands: An
         answers.put(StartFailed(reason))
         return
     try:
-        worker = EngineWorker(index, settings, board, commands, answers)  # from now on, the server's death ends it
+        worker = EngineWorker(slot, settings, board, commands, answers)  # from now on, the server's death ends it
         template.retell()
-        if not template.IS_SHARED:
+        if slot.loan is None and not template.IS_SHARED:
             _log.warning("this engine has loaded the model for itself, as it could not be shared")
         worker.run()
     except Exception as error:

@@ -24,6 +24,8 @@ class Utterance:
         audio_start_s: where `pcm` begins.
         cause: why it has ended, which makes no other utterance of it.
         is_cut_off: it was ended in the middle of speech, because of its length; the next one is open already.
+        came_s: when the last of what it is made of came to the engine, by the machine's monotonic clock, as the
+            listener says.
     """
 
     start_s: float
@@ -33,6 +35,7 @@ class Utterance:
     pcm: bytes
     cause: Cause = field(compare=False)
     is_cut_off: bool = field(compare=False, default=False)
+    came_s: float = field(compare=False, default=0.0)
 
     @property
     def audio_end_s(self) -> float:

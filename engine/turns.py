@@ -1,13 +1,19 @@
 """How busy the engines are, for each other to see: shared memory, of which each engine writes its own part."""
 
 import enum
-from typing import Any
+from typing import Any, Iterable, Iterator, Optional, TypeVar
 
 from engine.cores import usable_cores
 
 CORES = usable_cores()
+# On a card only one process computes at a time, and each for less than half of the time: between its kernels it waits
+# for its own host. (Computed, docs/gpu.md; each needs a core to tell the card what to do.)
+_CARD_SEATS = 4
 
 _FORGOTTEN_S = 2.0  # who has waited longer than this for its turn is not there to take it
+
+
+_Value = TypeVar("_Value")
 
 
 class Work(enum.IntEnum):
@@ -21,7 +27,9 @@ class Work(enum.IntEnum):
 
 
 class Board:
-    """What every engine does, and since when it waits for a turn at live text.
+    """Where every engine computes, what it does, and since when it waits for a turn at live text.
+
+    An engine shares turns with those that compute where it does: on the processor, or on the same card.
 
     Args:
         context: of multiprocessing; the board goes to each engine as an argument of its process.
@@ -31,6 +39,15 @@ class Board:
     def __init__(self, context: Any, n_engines: int) -> None:
         self._marks = context.RawArray("B", n_engines)
         self._waiting_since_s = context.RawArray("d", n_engines)
+        self._places = context.RawArray("B", n_engines)  # 0: the processor, else the card's index and 1
+
+    def settle(self, engine: int, card: Optional[int]) -> None:
+        """The engine computes on that card, or on the processor."""
+        self._places[engine] = 0 if card is None else 1 + card
+
+    def seats(self, engine: int) -> int:
+        """How many engines may compute at once where this one does, without each being slower."""
+        return CORES if self._places[engine] == 0 else min(_CARD_SEATS, CORES)
 
     def mark(self, engine: int, work: Work) -> None:
         """The engine begins another work, and waits for no turn."""
@@ -43,14 +60,26 @@ class Board:
 
     def is_next(self, engine: int, now_s: float) -> bool:
         """Whether no other engine has waited longer for a turn at live text."""
-        since_s = list(self._waiting_since_s)
-        return not any(now_s - _FORGOTTEN_S < other_s < since_s[engine] for other_s in since_s if other_s)
+        own_s = self._waiting_since_s[engine]
+        return not any(now_s - _FORGOTTEN_S < since_s < own_s for since_s in self._waiting(engine))
+
+    def is_waited_for(self, engine: int, now_s: float) -> bool:
+        """Whether an engine waits for a turn at live text where this one computes."""
+        return any(now_s - _FORGOTTEN_S < since_s for since_s in self._waiting(engine))
 
     def others(self, engine: int, least: Work) -> int:
         """How many others do something at least that urgent."""
-        marks = bytes(self._marks)
-        return sum(mark >= least for mark in marks) - (marks[engine] >= least)
+        marks = self._beside(engine, bytes(self._marks))
+        return sum(mark >= least for mark in marks) - int(self._marks[engine] >= least)
 
     def ahead_before(self, engine: int) -> int:
         """How many of the engines before this one work ahead: they go first."""
-        return bytes(self._marks)[:engine].count(Work.AHEAD)
+        return sum(mark == Work.AHEAD for mark in self._beside(engine, bytes(self._marks)[:engine]))
+
+    def _waiting(self, engine: int) -> Iterator[float]:
+        return (since_s for since_s in self._beside(engine, self._waiting_since_s) if since_s)
+
+    def _beside(self, engine: int, values: Iterable[_Value]) -> Iterator[_Value]:
+        """Of values of each engine, in order, those of engines that compute where this one does."""
+        place = self._places[engine]
+        return (value for value, its_place in zip(values, bytes(self._places)) if its_place == place)

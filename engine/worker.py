@@ -6,13 +6,15 @@ import time
 from typing import Any, Iterator, NamedTuple, Optional
 
 from boundary.messages import Heard, Ready, Recognized, StartFailed, Working
-from boundary.settings import EngineSettings
+from boundary.settings import EngineSettings, EngineSlot
 from engine.continuity import HELD_S, Continuity, Said
 from engine.listener import Listener
 from engine.live import LiveSchedule
+from engine.scarcity import Scarcity
 from engine.segmenter import Utterance
-from engine.turns import CORES, Board, Work
+from engine.turns import Board, Work
 from forkserver import heap, template
+from logger import fields
 from protocol.data import Detail, Partial, Word
 from recognizer import RecognizerError
 from recognizer.audio import Samples, to_samples
@@ -48,8 +50,8 @@ class EngineWorker:
     what is said while it is said is shown that where a core is free; what is recognised does not depend on it.
     """
 
-    def __init__(self, index: int, settings: EngineSettings, board: Board, commands: Any, answers: Any) -> None:
-        self._index = index
+    def __init__(self, slot: EngineSlot, settings: EngineSettings, board: Board, commands: Any, answers: Any) -> None:
+        self._slot, self._index = slot, slot.engine
         self._settings = settings
         self._board = board
         self._answers = answers
@@ -63,22 +65,27 @@ class EngineWorker:
         self._utterance: Optional[Utterance] = None  # that is being recognised
         self._wants_turn = False  # at live text
         self._threads = 0
+        self._seats = 1  # for engines that compute where this one does
         self._sign_of_life_s = 0.0
         self._began_s = 0.0  # with the recognition; moved on by pauses
         self._give_way_until_s = 0.0
         self._recognizer: Recognizer
         self._live_text: LiveText
+        self._scarcity: Scarcity
 
     def run(self) -> None:
         """Take the model, then serve until the server goes away."""
         heap.prepare_to_work()
         try:
-            self._recognizer = template.take_recognizer(self._settings.model)
+            self._recognizer = template.take_recognizer(self._settings.model, self._slot)
         except RecognizerError as error:
             self._answers.put(StartFailed(str(error)))
             return
         self._live_text = LiveText(self._recognizer)
-        self._answers.put(Ready())
+        self._board.settle(self._index, self._recognizer.card)
+        self._seats = self._board.seats(self._index)
+        self._scarcity = Scarcity(self._recognizer.device, self._make_room)
+        self._answers.put(Ready(self._recognizer.device, self._recognizer.compute))
         while True:
             utterance = self._listener.poll()
             self._follow_session()
@@ -104,7 +111,12 @@ class EngineWorker:
         self._want_turn(False)
         if self._session is None:
             self._live_text.clear()
-            heap.give_back()
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Give back what is kept for later."""
+        self._recognizer.give_back()
+        heap.give_back()
 
     # --- utterances that have ended
 
@@ -123,18 +135,19 @@ class EngineWorker:
         _, recognition, busy_s, ahead = self._result
         self._result = None
         when = "begun before its end" if ahead else "begun at its end"
-        _log.debug("%.1f-%.1f s, %s: %s", utterance.start_s, utterance.end_s, when, recognition)
+        where = (utterance.start_s, utterance.end_s)
+        _log.debug("%.1f-%.1f s, %s: %s", *where, when, recognition, extra=fields(session=self._session))
         said = self._continuity.say(utterance, _samples(utterance), recognition)
         self._tell(utterance, said, busy_s, recognition)
 
     def _tell(self, utterance: Utterance, said: Said, busy_s: float, recognition: Optional[Recognition]) -> None:
         assert self._session is not None
-        detail = None
-        if recognition is not None and self._asked.detail:
-            detail = _detail(utterance, said, recognition)
-        self._answers.put(
-            Recognized(self._session, said.start_s, said.end_s, utterance.cause, said.text, busy_s, detail)
-        )
+        detail, is_suppressed = None, False
+        if recognition is not None:
+            detail = _detail(utterance, said, recognition) if self._asked.detail else None
+            is_suppressed = recognition.is_suppressed and not said.text
+        where = (self._session, said.start_s, said.end_s, utterance.cause)
+        self._answers.put(Recognized(*where, said.text, busy_s, detail, is_suppressed, utterance.came_s))
 
     def _urgency(self) -> Work:
         """Of an utterance that has ended."""
@@ -144,7 +157,7 @@ class EngineWorker:
 
     def _work_ahead(self) -> None:
         """Recognise an utterance that may have ended, if a core is free and it has not been done."""
-        if not self._listener.pauses or self._must_give_way(Work.AHEAD):
+        if not self._listener.pauses or self._must_give_way(Work.AHEAD) or self._scarcity.rests(time.monotonic()):
             return
         if self._result is not None and not self._listener.goes_on(self._result.utterance):
             return
@@ -157,7 +170,10 @@ class EngineWorker:
         self._result = None
         self._began_s = time.monotonic()
         with self._working(utterance, work):
-            recognition = self._recognizer.recognize(_samples(utterance), self._request(utterance), self._is_cancelled)
+            recognition = self._scarcity.recognize(
+                lambda request: self._recognizer.recognize(_samples(utterance), request, self._is_cancelled),
+                self._request(utterance),
+            )
             self._result = _Result(utterance, recognition, time.monotonic() - self._began_s, work is Work.AHEAD)
 
     def _request(self, utterance: Utterance) -> Request:
@@ -172,11 +188,16 @@ class EngineWorker:
 
     @contextlib.contextmanager
     def _working(self, utterance: Utterance, work: Work) -> Iterator[None]:
-        """Compute, and stop where it is in vain."""
+        """Compute, and stop where it is in vain, or where there is no memory for what nobody waits for."""
         self._utterance = utterance
         self._turn_to(work)
-        with contextlib.suppress(Cancelled):
+        try:
             yield
+        except Cancelled:
+            pass
+        except Exception as error:
+            if self._work not in _ON_OPEN or not self._scarcity.met(error, time.monotonic()):
+                raise
         self._turn_to(Work.NONE)
 
     def _turn_to(self, work: Work) -> None:
@@ -195,7 +216,7 @@ class EngineWorker:
             self._want_turn(False)
             if self._result is not None and not self._listener.goes_on(self._result.utterance):
                 self._show_settled(self._result)
-        elif not self._schedule.is_due(begins_s, self._listener.heard_s):
+        elif not self._schedule.is_due(begins_s, self._listener.heard_s) or self._scarcity.rests(time.monotonic()):
             self._want_turn(False)
         else:
             self._want_turn(True)
@@ -211,7 +232,8 @@ class EngineWorker:
         longest_s = utterance.start_s + self._settings.vad.max_speech_duration
         stable_until_s = min(longest_s - HELD_S, self._listener.earliest_cut_s) - utterance.audio_start_s
         with self._working(utterance, Work.LIVE_TEXT):
-            text = self._live_text.tick(_samples(utterance), self._is_cancelled, stable_until_s)
+            in_haste = self._board.is_waited_for(self._index, time.monotonic())
+            text = self._live_text.tick(_samples(utterance), self._is_cancelled, stable_until_s, in_haste)
             self._show(utterance, text.stable, text.unstable)
 
     def _show_settled(self, result: _Result) -> None:
@@ -234,7 +256,7 @@ class EngineWorker:
         start_s = self._continuity.start_s(utterance)
         partial = self._schedule.news(Partial(start_s, utterance.end_s, stable, unstable))
         if partial is not None and self._listener.waiting is None:
-            self._answers.put(Heard(self._session, partial))
+            self._answers.put(Heard(self._session, partial, utterance.came_s))
 
     def _want_turn(self, wanted: bool) -> None:
         if wanted != self._wants_turn:
@@ -277,15 +299,15 @@ class EngineWorker:
         return False
 
     def _must_give_way(self, work: Work) -> bool:
-        """Whether more urgent work needs the cores."""
+        """Whether more urgent work needs the cores, or the card."""
         if work is Work.LIVE_TEXT:
             recognising = self._board.others(self._index, Work.AHEAD)
             looking = 0 if self._work is work else self._board.others(self._index, Work.LIVE_TEXT) - recognising
-            return 2 * recognising + looking >= CORES  # a recognition is to be as fast as without live text
+            return 2 * recognising + looking >= self._seats  # a recognition is to be as fast as without live text
         if work is Work.AHEAD:
-            return self._board.others(self._index, Work.BEHIND) + self._board.ahead_before(self._index) >= CORES
+            return self._board.others(self._index, Work.BEHIND) + self._board.ahead_before(self._index) >= self._seats
         late = time.monotonic() >= self._give_way_until_s
-        return work is Work.BEHIND and not late and self._board.others(self._index, Work.LIVE) >= CORES
+        return work is Work.BEHIND and not late and self._board.others(self._index, Work.LIVE) >= self._seats
 
     def _show_life(self) -> None:
         """Tell the server that the recognition goes on: it ends who gives no answer for too long."""
@@ -295,9 +317,11 @@ class EngineWorker:
             self._answers.put(Working())
 
     def _share_cores(self) -> None:
-        """All cores for an engine that works alone, one for each where many do."""
+        """All cores for an engine that works alone, one for each where many do; one where a card computes."""
+        if self._recognizer.card is not None:
+            return
         least = Work.LIVE_TEXT if self._work is Work.LIVE_TEXT else Work.AHEAD
-        threads = max(1, CORES // (1 + self._board.others(self._index, least)))
+        threads = max(1, self._seats // (1 + self._board.others(self._index, least)))
         if threads != self._threads:
             self._threads = threads
             self._recognizer.use_threads(threads)

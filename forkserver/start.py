@@ -10,6 +10,7 @@ import multiprocessing
 import multiprocessing.forkserver
 import multiprocessing.resource_tracker
 import os
+import re
 import signal
 import sys
 import threading
@@ -26,6 +27,8 @@ _PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # A thread that waits for work sleeps: a spinning one would take the core of another engine. (GNU OpenMP's manual, 4)
 # OpenBLAS, which numpy brings, would keep memory for threads that nothing here uses.
 _ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
+# What torch takes settings of its allocator from. Memory whose segments expand is not to be had by CUDA IPC.
+_ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
 DEAF_TO = (signal.SIGINT, signal.SIGTERM)  # the server alone decides when its processes end
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 _LOOK_AGAIN_S = 0.05
@@ -63,6 +66,9 @@ class ForkServer:
             os.environ["PYTHONPATH"] = os.pathsep.join([_PROJECT] + [path for path in paths if path])
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
+        for name in _ALLOCATOR_VARIABLES if model.share == "auto" else ():
+            if name in os.environ:
+                os.environ[name] = lendable(os.environ[name])
         os.environ[SERVER_VARIABLE] = str(os.getpid())
         os.environ[MODEL_VARIABLE] = model.model_dump_json()
         CONTEXT.set_forkserver_preload(["forkserver.tether", "forkserver.preload"])
@@ -139,6 +145,11 @@ class ForkServer:
         if result.si_code == os.CLD_EXITED:
             return f"{what} has ended with status {result.si_status}; if it said why, that stands above"
         return f"{what} was ended by signal {result.si_status}"
+
+
+def lendable(allocator_settings: str) -> str:
+    """Settings of torch's allocator for memory that other processes can map: without segments that expand."""
+    return re.sub(r"(expandable_segments\s*:\s*)\w+", r"\1False", allocator_settings)
 
 
 def _hide_main_module() -> None:

@@ -12,6 +12,7 @@ import mmap
 import os
 import re
 import struct
+import zipfile
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Tuple, Union, cast
 
@@ -77,7 +78,8 @@ def _explaining(read: Callable[[Path], Checkpoint], path: Path) -> Checkpoint:
 def read_openai(path: Path) -> Checkpoint:
     """A `.pt` as openai-whisper publishes it: `{"dims": …, "model_state_dict": …}`."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # Only torch's older files, which are no zip archives, have to be read into memory.
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except OSError:
         raise
     except Exception as error:  # whose text advises to load it with the code that it may carry

@@ -53,8 +53,13 @@ class _Layer(nn.Module):
 
     def listen(self, features: Tensor) -> Tuple[Tensor, Tensor]:
         """Keys and values, (1, n_head, n_audio_ctx, n_state / n_head), of what the encoder heard."""
+        keys, values = self.project(features)
+        return keys.contiguous(), values.contiguous()
+
+    def project(self, features: Tensor) -> Tuple[Tensor, Tensor]:
+        """As `listen`, not yet where attention reads it fastest."""
         keys, values = self.cross_kv(features).chunk(2, dim=-1)
-        return split_heads(keys[None], self.n_head).contiguous(), split_heads(values[None], self.n_head).contiguous()
+        return split_heads(keys[None], self.n_head), split_heads(values[None], self.n_head)
 
     def forward(self, x: Tensor, memory: Tensor, heard: Tuple[Tensor, Tensor], offset: _Offset, causal: bool) -> Tensor:
         """`x` (n, length, n_state): tokens from position `offset` on; `causal` where there is more than one.
@@ -81,13 +86,13 @@ class _Layer(nn.Module):
         out: Tensor = self.attn_out(join_heads(heard))
         return out
 
-    def cross_attend(self, x: Tensor, heard: Tuple[Tensor, Tensor]) -> Tensor:
-        """What the tokens hear; arguments as of `forward`, `x` normalised."""
+    def cross_attend(self, x: Tensor, heard: Tuple[Tensor, Tensor], mask: Optional[Tensor] = None) -> Tensor:
+        """What the tokens hear; arguments as of `forward`, `x` normalised; `mask` is added to the scores."""
         n, length = x.shape[:2]
         query = split_heads(
             self.cross_query(x).view(1, n * length, -1), self.n_head
         )  # every hypothesis asks the same utterance
-        answers = scaled_dot_product_attention(query, *heard)
+        answers = scaled_dot_product_attention(query, *heard, attn_mask=mask)
         out: Tensor = self.cross_out(join_heads(answers).view(n, length, -1))
         return out
 
@@ -119,7 +124,8 @@ class FastDecoder(nn.Module):
         memory = self.positions.new_empty(len(self.layers), 2, n_rows, n_head, n_ctx, n_state // n_head)
         self.memory = nn.Parameter(memory, requires_grad=False)
         self.norm = Norm(decoder.ln)
-        self.vocabulary = nn.Linear(self.embedding.shape[1], self.embedding.shape[0], bias=False, device="meta")
+        n_vocab, _ = self.embedding.shape
+        self.vocabulary = nn.Linear(n_state, n_vocab, bias=False, device="meta", dtype=self.embedding.dtype)
         self.vocabulary.weight = self.embedding
         self._heard: List[Tuple[Tensor, Tensor]] = []  # for each layer, set by `listen`
         self._traced: Any = None
@@ -130,6 +136,11 @@ class FastDecoder(nn.Module):
     def listen(self, features: Tensor) -> None:
         """Begin an utterance: (n_audio_ctx, n_state) from the encoder."""
         self._heard = [layer.listen(features) for layer in self._blocks()]
+
+    @property
+    def heard(self) -> List[Tuple[Tensor, Tensor]]:
+        """Each layer's keys and values of what it listens to."""
+        return self._heard
 
     def hear(self, heard: List[Tuple[Tensor, Tensor]]) -> None:
         """Begin an utterance of which each layer's keys and values are there (hearing.py)."""
@@ -143,6 +154,9 @@ class FastDecoder(nn.Module):
 
     def step(self, tokens: Tensor, offset: int) -> Tensor:
         """The next token of each hypothesis (n,), at position `offset`; returns logits (n, n_vocab)."""
+        if self.embedding.device.type != "cpu":  # the fuser there compiles each length anew
+            eager: Tensor = self(tokens[:, None], offset, self._heard)[:, 0]
+            return eager
         arguments = (tokens[:, None], torch.tensor(offset), self._heard)
         if self._traced is None:
             self._traced = _trace(self, arguments)
@@ -163,7 +177,8 @@ class FastDecoder(nn.Module):
         """As `forward` of one hypothesis (length,), and where its alignment heads listen.
 
         Logits (length - logits_from, n_vocab), and scores before their softmax (n_alignment_heads, length,
-        n_audio_ctx).
+        n_audio_ctx), these on the host: what reads them are many small operations, and on CUDA openai-whisper's median
+        filter would compile itself for seconds.
         """
         x = (self.embedding[tokens] + self.positions[offset : offset + len(tokens)])[None]
         scores: List[Tensor] = []
@@ -174,7 +189,7 @@ class FastDecoder(nn.Module):
             scores.append(layer.cross_scores(asked, self._heard[index], heads))
             x = layer.feed_forward(x + layer.cross_attend(asked, self._heard[index]))
         logits: Tensor = self.vocabulary(self.norm(x[:, logits_from:]))
-        return logits[0].float(), torch.cat(scores)
+        return logits[0].float(), torch.cat(scores).cpu()
 
     def rearrange(self, sources: List[int], length: int) -> None:
         """Row i goes on from what row `sources[i]` had, `length` tokens."""
@@ -237,7 +252,9 @@ class FastTask(DecodingTask):  # type: ignore[misc]
         prefix: Sequence[int] = (),
     ) -> None:
         self._prefix = tuple(prefix)
+        self._before_step = before_step
         super().__init__(model, options)
+        self._device = decoder.embedding.device
         self.inference = FastInference(decoder, before_step)
         if options.beam_size is not None:
             self.decoder = BeamSearch(options.beam_size, self.tokenizer.eot, self.inference)
@@ -245,6 +262,10 @@ class FastTask(DecodingTask):  # type: ignore[misc]
             Suppress(filter_.suppress_tokens, decoder.embedding) if isinstance(filter_, SuppressTokens) else filter_
             for filter_ in self.logit_filters
         ]
+
+    def decode(self) -> DecodingResult:
+        """What was decoded, in whole characters."""
+        return self.run(torch.empty(1, 1, 1, device=self._device))[0]  # it is the decoder that has heard it
 
     def run(self, mel: Tensor) -> List[DecodingResult]:
         """What was decoded, in whole characters: (1, n_audio_ctx, n_state) from the encoder → one result."""

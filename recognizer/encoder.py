@@ -4,19 +4,22 @@ Whisper has only ever seen windows of 30 s, mostly padded with silence, and repe
 silence is missing: a window cut at the end of the speech doubles the errors. But what the encoder makes of silence
 hardly depends on the speech before it. `learn_silence` therefore runs 30 s of it once and keeps, of each layer, the
 keys and values of every `SILENCE_STRIDE`-th position; a shorter window attends to those where its padding would have
-been. The decoder listens to the window alone.
+been. The decoder listens to the window alone. Which models may have such windows is in windows.py.
 """
 
 import math
-from typing import Iterator, Optional, cast
+from typing import Iterator, Optional, Tuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv1d, gelu, scaled_dot_product_attention
+from whisper.audio import HOP_LENGTH
 from whisper.model import AudioEncoder, ResidualAttentionBlock
 
 from recognizer.layers import FeedForward, Norm, join_heads, plain_linear, split_heads
 
+FRAMES_PER_POSITION = 2  # of log-mel
+POSITION_SAMPLES = FRAMES_PER_POSITION * HOP_LENGTH
 SILENCE_STRIDE = 8
 # Log-mel of what is 80 dB below the loudest, where that is speech at a usual level (`whisper.log_mel_spectrogram`
 # cuts there). One level does for all: matched to each utterance it was no better (docs/benchmarks.md).
@@ -34,8 +37,10 @@ class _Layer(nn.Module):
         self.qkv = plain_linear(attention.query, attention.key, attention.value)
         self.out = plain_linear(attention.out)
         self.feed_forward = FeedForward(block)
-        self.silent_keys: Optional[Tensor] = None
-        self.silent_values: Optional[Tensor] = None
+        self.silent_keys: Optional[Tensor]
+        self.silent_values: Optional[Tensor]
+        self.register_buffer("silent_keys", None)
+        self.register_buffer("silent_values", None)
 
     def learn_silence(self, x: Tensor) -> None:
         """Keep keys and values of `x` (1, positions, n_state)."""
@@ -43,15 +48,26 @@ class _Layer(nn.Module):
         self.silent_keys = split_heads(keys, self.n_head).contiguous()
         self.silent_values = split_heads(values, self.n_head).contiguous()
 
+    def silence(self) -> Tuple[Tensor, Tensor]:
+        """Keys and values of what was learnt; of no position where nothing was."""
+        if self.silent_keys is None or self.silent_values is None:
+            n_state = len(self.norm.weight)
+            nothing = self.norm.weight.new_empty(1, self.n_head, 0, n_state // self.n_head)
+            return nothing, nothing
+        return self.silent_keys, self.silent_values
+
+    def forget_silence(self) -> None:
+        """Undo `learn_silence`."""
+        self.silent_keys = self.silent_values = None
+
     def forward(self, x: Tensor, weights: Optional[Tensor]) -> Tensor:
         """`x` (1, n_ctx, n_state); `weights` (1, 1, n_ctx, n_ctx + n) is added to the scores, the last n of silence."""
         query, key, value = (split_heads(part, self.n_head) for part in self.qkv(self.norm(x)).chunk(3, dim=-1))
         if weights is not None:
-            assert self.silent_keys is not None
-            assert self.silent_values is not None
-            first = self.silent_keys.shape[2] - (weights.shape[-1] - x.shape[1])
-            key = torch.cat((key, self.silent_keys[:, :, first:]), dim=2)
-            value = torch.cat((value, self.silent_values[:, :, first:]), dim=2)
+            silent_keys, silent_values = self.silence()
+            first = silent_keys.shape[2] - (weights.shape[-1] - x.shape[1])
+            key = torch.cat((key, silent_keys[:, :, first:]), dim=2)
+            value = torch.cat((value, silent_values[:, :, first:]), dim=2)
         x = x + self.out(join_heads(scaled_dot_product_attention(query, key, value, attn_mask=weights)))
         fed: Tensor = self.feed_forward(x)
         return fed
@@ -89,10 +105,20 @@ class FastEncoder(nn.Module):
             layer.learn_silence(x[:, ::SILENCE_STRIDE])
             x = layer(x, None)
 
+    @property
+    def knows_silence(self) -> bool:
+        """Whether it hears silence behind a window that is shorter than the model's."""
+        return next(self._blocks()).silent_keys is not None
+
+    def forget_silence(self) -> None:
+        """Undo `learn_silence`."""
+        for layer in self._blocks():
+            layer.forget_silence()
+
     def forward(self, mel: Tensor) -> Tensor:
         """Log-mel (n_mels, n_frames), any even number up to the model's window → (n_frames / 2, n_state).
 
-        Shorter than the model's window only after `learn_silence`.
+        With silence behind it, where that was learnt.
         """
         x = self._embed(mel)
         weights = self._weights_of_silence(x.shape[1])
@@ -114,8 +140,8 @@ class FastEncoder(nn.Module):
     def _weights_of_silence(self, n_ctx: int) -> Optional[Tensor]:
         """Scores that make each kept position behind a window count for all that it stands for."""
         n_silent = (len(self.positions) - n_ctx) // SILENCE_STRIDE
-        if n_silent == 0:
+        if n_silent == 0 or not self.knows_silence:
             return None
         weights = self.positions.new_zeros(n_ctx + n_silent)
-        weights[n_ctx:] = math.log(SILENCE_STRIDE)
+        weights[n_ctx:].fill_(math.log(SILENCE_STRIDE))
         return weights.expand(1, 1, n_ctx, -1)

@@ -1,30 +1,27 @@
 """An utterance that grows, encoded as it comes.
 
 Encoding all of it anew for each look costs more the longer it is. Here each layer's keys and values of what has been
-heard are kept, and only the positions of the last `GUARD_S` and of what is new are computed again: older ones have
-heard enough of what follows them (docs/benchmarks.md). Good enough for live text; a result is encoded as a whole.
+heard are kept, and only the positions of the last `guard_s` seconds and of what is new are computed again: older ones
+have heard enough of what follows them (docs/benchmarks.md). Good enough for live text; a result is encoded as a whole.
 """
 
 import math
-from typing import Any, Callable, Iterator, List, Tuple, cast
+from typing import Any, Callable, Iterator, List, Optional, Tuple, cast
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
-from whisper.audio import HOP_LENGTH, N_FFT, mel_filters
 
 from recognizer.decoder import FastDecoder
-from recognizer.encoder import SILENCE_STRIDE, FastEncoder
+from recognizer.encoder import FRAMES_PER_POSITION, POSITION_SAMPLES, SILENCE_STRIDE, FastEncoder
 from recognizer.layers import join_heads, split_heads
+from recognizer.mel import RANGE, log_power
+from recognizer.windows import Windows
 
 POSITIONS_PER_S = 50
-GUARD_S = 2.0
 
-_FRAMES_PER_POSITION = 2
-_POSITION_SAMPLES = _FRAMES_PER_POSITION * HOP_LENGTH
 _EDGE = 2  # positions: what the convolutions and the Fourier transform see beyond what they are asked for
 _ROOM = 250  # positions that memory grows by
-_MOST_MARGIN_S = 2.0
 
 
 class _Memory:
@@ -50,24 +47,18 @@ class GrowingSound:
     """What encoder and decoder have heard of one open utterance.
 
     Args:
-        encoder: has learnt silence.
+        encoder: has learnt silence, if it may (windows.py).
         decoder: that is to listen.
         guard_s: of sound that is computed again each time.
-        margin_s: of silence that the window has behind the sound.
+        windows: that the encoder may have, up to all that it hears.
     """
 
-    def __init__(
-        self, encoder: FastEncoder, decoder: FastDecoder, guard_s: float = GUARD_S, margin_s: float = 0.0
-    ) -> None:
-        self._encoder, self._decoder = encoder, decoder
+    def __init__(self, encoder: FastEncoder, decoder: FastDecoder, guard_s: float, windows: Windows) -> None:
+        self._encoder, self._decoder, self._windows = encoder, decoder, windows
         self._guard = int(guard_s * POSITIONS_PER_S)
-        self._margin_samples = int(margin_s * POSITIONS_PER_S) * _POSITION_SAMPLES
-        self._memories: List[_Memory] = []
-        for layer in self._encoder_layers():
-            self._memories.append(_Memory(layer.silent_keys, layer.silent_values))
+        self._memories = [_Memory(*layer.silence()) for layer in self._encoder_layers()]
         self._heard_memories: List[_Memory] = []
-        n_silent = -(-len(encoder.positions) // SILENCE_STRIDE)
-        self._n_silent = n_silent
+        self._n_silent = -(-len(encoder.positions) // SILENCE_STRIDE) if encoder.knows_silence else 0
         self._settled = 0  # positions whose keys and values are kept
         self._loudest = -math.inf  # log-mel so far
         self.heard: List[Tuple[Tensor, Tensor]] = []
@@ -82,7 +73,7 @@ class GrowingSound:
 
         `check_cancelled` is called before each layer, and may raise: then nothing has changed.
         """
-        start, n_sound = self._settled, len(samples) // _POSITION_SAMPLES
+        start, n_sound = self._settled, len(samples) // POSITION_SAMPLES
         x = self._embed(samples, start)
         n_ctx = start + x.shape[1]
         weights = self._weights_of_silence(n_ctx)
@@ -120,21 +111,26 @@ class GrowingSound:
     def _log_mel(self, samples: Tensor, first: int) -> Tensor:
         """`whisper.log_mel_spectrogram` of positions from `first` on; the loudest so far is the measure."""
         edge = min(first, _EDGE)
-        sound = samples[(first - edge) * _POSITION_SAMPLES :]
-        whole = -(-len(sound) // _POSITION_SAMPLES) * _POSITION_SAMPLES
-        sound = pad(sound, (0, whole - len(sound) + self._margin_samples))
-        window = torch.hann_window(N_FFT)
-        stft = torch.stft(sound, N_FFT, HOP_LENGTH, window=window, return_complex=True)[:, :-1]
-        n_mels = self._encoder.conv1.weight.shape[1]
-        log_mel = (mel_filters(sound.device, n_mels) @ stft.abs() ** 2).clamp(min=1e-10).log10()
-        log_mel = log_mel[:, edge * _FRAMES_PER_POSITION :]
-        self._loudest = max(self._loudest, float(log_mel.max()))
-        mel: Tensor = (log_mel.clamp(min=self._loudest - 8.0) + 4.0) / 4.0
+        sound = samples[(first - edge) * POSITION_SAMPLES :]
+        whole = -(-len(sound) // POSITION_SAMPLES) * POSITION_SAMPLES
+        sound = pad(sound, (0, whole - len(sound) + self._margin(len(samples)) * POSITION_SAMPLES))
         weight = self._encoder.conv1.weight
-        return mel.to(weight.device, weight.dtype)
+        power = log_power(sound.to(weight.device), n_mels=weight.shape[1])[:, edge * FRAMES_PER_POSITION :]
+        self._loudest = max(self._loudest, float(power.max()))
+        mel: Tensor = (power.clamp(min=self._loudest - RANGE) + 4.0) / 4.0
+        return mel.to(weight.dtype)
 
-    def _weights_of_silence(self, n_ctx: int) -> Tensor:
+    def _margin(self, n_samples: int) -> int:
+        """Positions of silence behind so much sound."""
+        n_sound: int = -(-n_samples // POSITION_SAMPLES)
+        window: int = self._windows.samples(n_samples) // POSITION_SAMPLES
+        whole: int = len(self._encoder.positions)
+        return min(window, whole) - n_sound
+
+    def _weights_of_silence(self, n_ctx: int) -> Optional[Tensor]:
         """As FastEncoder has them, with silence before the sound: attention knows no order."""
+        if self._n_silent == 0:
+            return None
         n_silent = (len(self._encoder.positions) - n_ctx) // SILENCE_STRIDE
         weights = self._encoder.positions.new_zeros(self._n_silent + n_ctx)
         weights[: self._n_silent] = math.log(SILENCE_STRIDE)

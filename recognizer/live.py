@@ -18,6 +18,7 @@ from whisper.utils import compression_ratio
 from recognizer.audio import SAMPLE_RATE, Samples
 from recognizer.catalog import AUTO_LANGUAGE
 from recognizer.decoder import text_tokens
+from recognizer.encoder import POSITION_SAMPLES
 from recognizer.hearing import GrowingSound
 from recognizer.look import Looker, spoken_language
 from recognizer.plausibility import (
@@ -26,6 +27,7 @@ from recognizer.plausibility import (
     NO_SPEECH_LIMIT,
     SOUND_LOGPROB,
     is_one_sound,
+    is_sure,
 )
 from recognizer.recognizer import Cancelled, Recognizer
 from recognizer.request import Request
@@ -37,11 +39,12 @@ from recognizer.stability import (
     StabilityRules,
     continuation,
     count_stable,
+    heard_since,
     remembered,
     spoken,
-    times_seen,
     without_end_marks,
 )
+from recognizer.windows import PUBLISHED, Windows
 
 
 class Partial(NamedTuple):
@@ -62,8 +65,10 @@ class LiveRules:
 
     Attributes:
         guard_s: of sound that is encoded again at each look.
-        margin_s: of silence that the decoder hears behind the sound: without it, it writes on.
-        stall_s: a word that is older and still doubtful makes the next look a close one,
+        margin_s: of silence that the decoder hears behind the sound: without it, it writes on. A model that may not
+        have short windows hears more (windows.py).
+        stall_s: a word that is older and still doubtful makes the next look a close one, or one that is older than
+        hasty_stall_s: where others wait for their turn,
         closely_share: unless one was taken so short a time before: a part of the sound, as all of it is encoded again.
         sure_language: the least probability of a spoken language that is found out, or
         language_s: so much sound.
@@ -73,6 +78,7 @@ class LiveRules:
     guard_s: float = 2.0
     margin_s: float = 1.0
     stall_s: float = 0.3
+    hasty_stall_s: float = 1.5
     closely_share: float = 0.05
     sure_language: float = 0.8
     language_s: float = 3.0
@@ -89,10 +95,10 @@ class LiveText:
 
     def __init__(self, recognizer: Recognizer, rules: LiveRules = LiveRules()) -> None:
         self._parts = recognizer.parts
+        self._network = self._parts.network
         self._rules = rules
-        self._tokenizer = get_tokenizer(
-            self._parts.model.is_multilingual, num_languages=self._parts.model.num_languages
-        )
+        model = self._network.model
+        self._tokenizer = get_tokenizer(model.is_multilingual, num_languages=model.num_languages)
         self._cancelled: Callable[[], bool] = lambda: False
         self.begin(Request(language="en"))
 
@@ -115,7 +121,7 @@ class LiveText:
     def clear(self) -> None:
         """Let go of what was heard and said: tens of megabytes, of somebody who has left."""
         self.begin(Request(language="en"))
-        self._parts.decoder.hear([])
+        self._network.decoder.hear([])
 
     @torch.inference_mode()
     def tick(
@@ -123,11 +129,12 @@ class LiveText:
         samples: Samples,
         cancelled: Callable[[], bool] = lambda: False,
         stable_until_s: Optional[float] = None,
+        in_haste: bool = False,
     ) -> Partial:
         """Look at all 16 kHz samples of the utterance so far; what is longer than the encoder hears is not looked at.
 
-        `stable_until_s`: words that end later, in seconds of the samples, do not become stable. `cancelled` is asked
-        before each layer of the encoder and each token.
+        `stable_until_s`: words that end later, in seconds of the samples, do not become stable. `in_haste`: others wait
+        for their turn to look. `cancelled` is asked before each layer of the encoder and each token.
 
         Raises:
             Cancelled: as soon as `cancelled()` is true; the next tick goes on where this one began.
@@ -141,10 +148,11 @@ class LiveText:
         if not self._hears_speech:
             return Partial("", "")
         latest_s = sound_s if stable_until_s is None else stable_until_s + len(self._held) / SAMPLE_RATE
-        look = self._look(heard, closely=self._is_stalled(sound_s, latest_s))
+        stall_s = self._rules.hasty_stall_s if in_haste and self._stable else self._rules.stall_s
+        look = self._look(heard, closely=self._is_stalled(sound_s, min(latest_s, sound_s - stall_s)))
         if look is None:
             return Partial("", "")
-        if not self._is_plausible(look):
+        if not self._is_plausible(look, heard):
             self._rest, self._seen = [], []
         else:
             self._follow(look, sound_s, latest_s)
@@ -176,8 +184,10 @@ class LiveText:
     def _look(self, heard: Tensor, closely: bool) -> Optional[Look]:
         """None as long as it is not known what language is spoken, and where the decoder takes no more."""
         if self._sound is None:
-            encoder, decoder = self._parts.encoder, self._parts.decoder
-            self._sound = GrowingSound(encoder, decoder, self._rules.guard_s, self._rules.margin_s)
+            encoder, decoder = self._network.encoder, self._network.decoder
+            own = Windows(0.0, self._rules.margin_s, step_samples=POSITION_SAMPLES)
+            windows = own if encoder.knows_silence else PUBLISHED
+            self._sound = GrowingSound(encoder, decoder, self._rules.guard_s, windows)
         if closely:
             self._sound.forget()
         with self._parts.sharing():
@@ -196,7 +206,7 @@ class LiveText:
         """Who looks in the language that is spoken, once that is known."""
         language = self._request.language
         if language == AUTO_LANGUAGE:
-            language, probability = spoken_language(self._parts.model, self._parts.decoder, sound)
+            language, probability = spoken_language(self._network, sound)
             if probability < self._rules.sure_language and sound_s < self._rules.language_s:
                 return None
         return self._looker_in(language)
@@ -209,16 +219,16 @@ class LiveText:
             without_timestamps=True,
             fp16=False,
         )
-        return Looker(self._parts.model, self._parts.decoder, options, self._parts.beam_size, self._check)
+        return Looker(self._network, options, self._parts.beam_size, self._check)
 
     def _is_stalled(self, sound_s: float, latest_s: float) -> bool:
-        """Whether the first word that is not stable has been doubtful for too long."""
+        """Whether the first word that is not stable ends before `latest_s`, and it is time for a close look at it."""
         if sound_s - self._looked_closely_s < self._rules.closely_share * sound_s:
             return False
         first = next((word for word in self._rest if spoken(word.text)), None)
-        return first is not None and first.complete and first.end_s < min(latest_s, sound_s - self._rules.stall_s)
+        return first is not None and first.complete and first.end_s < latest_s
 
-    def _is_plausible(self, look: Look) -> bool:
+    def _is_plausible(self, look: Look, heard: Tensor) -> bool:
         """Whether to show what was heard: nothing of what is likely to be noise, no runaway."""
         text = "".join(word.text for word in look.words)
         if compression_ratio(text) > COMPRESSION_RATIO_LIMIT:
@@ -227,16 +237,26 @@ class LiveText:
             return True
         if look.avg_logprob < HOPELESS_LOGPROB or look.no_speech_prob > NO_SPEECH_LIMIT:
             return False
-        return not (is_one_sound(text) and look.avg_logprob < SOUND_LOGPROB)
+        if is_one_sound(text) and look.avg_logprob < SOUND_LOGPROB:
+            return False
+        return is_sure(look.avg_logprob, look.no_speech_prob) or self._seems_said(look, heard)
+
+    def _seems_said(self, look: Look, heard: Tensor) -> bool:
+        """As a result is judged."""
+        if self._looker is None:
+            return False
+        self._check()
+        tokens = [token.token for word in look.words for token in word.tokens]
+        return self._parts.judge.said_log_odds(self._looker.tokenizer, tokens, heard.numpy()) > 0
 
     def _follow(self, look: Look, sound_s: float, latest_s: float) -> None:
-        times = times_seen(look.words, self._seen)
-        count = count_stable(look, times, sound_s, latest_s, self._rules.stability)
+        since_s = heard_since(look.words, self._seen, sound_s)
+        count = count_stable(look, since_s, sound_s, latest_s, self._rules.stability)
         for word in look.words[:count]:
             self._stable_tokens += [token.token for token in word.tokens]
             self._stable = (self._stable + word.text).lstrip()
         self._rest = look.words[count:]
-        self._seen = remembered(self._rest, times[count:])
+        self._seen = remembered(self._rest, since_s[count:])
 
     def _partial(self) -> Partial:
         rest = self._rest

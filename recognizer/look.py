@@ -10,13 +10,12 @@ from typing import Callable, List, Optional, Sequence, Tuple
 import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
-from whisper import Whisper
 from whisper.decoding import DecodingOptions, SequenceRanker
 from whisper.timing import median_filter
 from whisper.tokenizer import get_tokenizer
 
-from recognizer.decoder import FastDecoder, FastTask
 from recognizer.hearing import POSITIONS_PER_S, GrowingSound
+from recognizer.network import Network
 from recognizer.plausibility import most_tokens
 from recognizer.stability import HeardToken, Look, begins_another, words_of
 
@@ -25,13 +24,13 @@ _END_S = 0.04  # whose attention is nearer to the end of the sound is not heard 
 _BACK_S = 1.0  # whose attention jumps back by more begins to say it all again
 
 
-def spoken_language(model: Whisper, decoder: FastDecoder, sound: GrowingSound) -> Tuple[str, float]:
+def spoken_language(network: Network, sound: GrowingSound) -> Tuple[str, float]:
     """The language that is spoken most probably, and that probability (`whisper.detect_language`)."""
-    if not model.is_multilingual:
+    if not network.model.is_multilingual:
         return "en", 1.0
-    tokenizer = get_tokenizer(True, num_languages=model.num_languages)
-    decoder.hear(sound.heard)
-    logits, _ = decoder.follow(torch.tensor([tokenizer.sot]))
+    tokenizer = get_tokenizer(True, num_languages=network.model.num_languages)
+    network.decoder.hear(sound.heard)
+    logits, _ = network.decoder.follow(torch.tensor([tokenizer.sot]))
     probabilities = logits[0, list(tokenizer.all_language_tokens)].softmax(-1)
     best = int(probabilities.argmax())
     return str(tokenizer.all_language_codes[best]), float(probabilities[best])
@@ -55,8 +54,7 @@ class Looker:
     """Looks at one utterance; speaks one language.
 
     Args:
-        model: for its sizes.
-        decoder: takes the looks.
+        network: takes the looks.
         options: of the decoding: language, task, prompt.
         beam_size: of a close look.
         check_cancelled: called before each token; may raise.
@@ -64,15 +62,14 @@ class Looker:
 
     def __init__(
         self,
-        model: Whisper,
-        decoder: FastDecoder,
+        network: Network,
         options: DecodingOptions,
         beam_size: int,
         check_cancelled: Callable[[], None],
     ) -> None:
-        self._model, self._decoder, self._check = model, decoder, check_cancelled
+        self._network, self._decoder, self._check = network, network.decoder, check_cancelled
         self._options = replace(options, beam_size=beam_size if beam_size > 1 else None)
-        self._task = FastTask(model, options, decoder)
+        self._task = network.task(options, check_cancelled)
         self.tokenizer = self._task.tokenizer
         self._eot = self.tokenizer.eot
         self._begin = list(self._task.initial_tokens)
@@ -80,7 +77,7 @@ class Looker:
 
     def room(self, stable: Sequence[int]) -> int:
         """How many more tokens the decoder takes behind the `stable` ones."""
-        return int(self._model.dims.n_text_ctx) - len(self._begin) - len(stable)
+        return int(self._network.model.dims.n_text_ctx) - len(self._begin) - len(stable)
 
     def quickly(self, sound: GrowingSound, stable: Sequence[int], expected: Sequence[int]) -> Look:
         """Tokens behind the `stable` ones, where there is `room`; `expected`: what the look before heard there."""
@@ -128,12 +125,12 @@ class Looker:
         self._decoder.hear(sound.heard)
         given = [*self._begin, *stable]
         limit = max(1, min(most_tokens(sound.positions / POSITIONS_PER_S) - len(stable), self.room(stable)))
-        task = FastTask(self._model, replace(self._options, sample_len=limit), self._decoder, self._check)
+        task = self._network.task(replace(self._options, sample_len=limit), self._check)
         task.initial_tokens, task.sample_begin = tuple(given), len(given)
         task.sequence_ranker = _Ranker(len(stable))
         if stable:  # the rule against a blank at the beginning, or nothing at all
             task.logit_filters = task.logit_filters[1:]
-        result = task.run(self._decoder.embedding.new_empty(1, 1, 1))[0]
+        result = task.decode()
         tokens = list(result.tokens)
         self._check()
         logits, scores = self._decoder.follow(torch.tensor([*given, *tokens]), logits_from=len(given) - 1)

@@ -12,7 +12,7 @@ COMPRESSION_RATIO_LIMIT = 2.4
 AVG_LOGPROB_LIMIT = -1.0
 NO_SPEECH_LIMIT = 0.6
 
-# What does not sound like speech to Silero VAD is sent only when Whisper is sure of it.
+# Of what Whisper is sure of, it is not asked whether it was said (doubt.py).
 SURE_LOGPROB = -0.4
 SURE_NO_SPEECH = 0.3
 HOPELESS_LOGPROB = -1.2
@@ -98,18 +98,23 @@ def looks_wrong(result: DecodingResult, token_limit: int) -> bool:
     return is_loop(result, token_limit) and not _is_silence(result)
 
 
-def is_speech(result: DecodingResult, token_limit: int, sounds_like_speech: Callable[[], bool]) -> bool:
+def is_speech(result: DecodingResult, token_limit: int, seems_said: Callable[[], bool]) -> bool:
     """Whether the text is what somebody said, as far as all the signs together tell.
 
-    `sounds_like_speech` is asked only where Whisper itself is not sure.
+    `seems_said` is asked only where Whisper itself is not sure.
     """
     if _is_silence(result) or is_loop(result, token_limit):
         return False
-    if result.avg_logprob > SURE_LOGPROB and result.no_speech_prob < SURE_NO_SPEECH:
+    if is_sure(result.avg_logprob, result.no_speech_prob):
         return True
     if is_one_sound(result.text) and result.avg_logprob < SOUND_LOGPROB:
         return False
-    return bool(result.avg_logprob > HOPELESS_LOGPROB and sounds_like_speech())
+    return seems_said()
+
+
+def is_sure(avg_logprob: float, no_speech_prob: float) -> bool:
+    """Whether Whisper's own certainty is enough."""
+    return avg_logprob > SURE_LOGPROB and no_speech_prob < SURE_NO_SPEECH
 
 
 def _is_silence(result: DecodingResult) -> bool:

@@ -8,7 +8,8 @@ from torch import nn
 from recognizer.int8 import quantize
 
 _Module = TypeVar("_Module", bound=nn.Module)
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_SMALL_STATE = 512  # of tiny and base
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 class Precision(NamedTuple):
@@ -44,4 +45,14 @@ def apply_precision(module: _Module, precision: str) -> _Module:
     if precision == "int8":
         quantize(module)
         return module
-    return module.to(_DTYPES[precision])
+    return module.to(DTYPES[precision])
+
+
+def is_shared(encoder: str, n_state: int) -> bool:
+    """Whether more threads than one are to compute an encoder of that width in those numbers.
+
+    Products of floating-point matrices are cut by the number of threads, and each cut rounds elsewhere: an utterance
+    could have another text while other engines are idle. What that costs is in docs/benchmarks.md ("Live text").
+    Larger models are shared: there seconds count for more than a letter.
+    """
+    return encoder == "int8" or n_state > _SMALL_STATE

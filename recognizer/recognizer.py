@@ -1,34 +1,34 @@
 """Samples of one utterance → text and its confidences.
 
-openai-whisper's weights, tokenizer, log-mel and decoding loop; encoder and decoder are ours (encoder.py, decoder.py).
-An utterance is decoded over a window as long as itself. Where the result looks wrong, it is decoded again over the
+openai-whisper's weights, tokenizer, log-mel and decoding loop; encoder and decoder are ours (network.py).
+An utterance is decoded over as much sound as there is. Where the result looks wrong, it is decoded again over the
 whole 30 s, then at Whisper's temperatures.
 """
 
 import contextlib
 import functools
 import logging
-import math
 from dataclasses import dataclass, replace
 from typing import Callable, ContextManager, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
-import whisper
-from torch import Tensor
 from whisper.audio import N_SAMPLES
 from whisper.decoding import DecodingOptions, DecodingResult
 from whisper.tokenizer import Tokenizer, get_tokenizer
 from whisper.utils import compression_ratio
 
-from recognizer import RecognizerError
-from recognizer.alignment import alignment_heads
 from recognizer.audio import SAMPLE_RATE, Samples
 from recognizer.catalog import AUTO_LANGUAGE
 from recognizer.confidence import word_confidence
-from recognizer.decoder import FastDecoder, FastTask, text_tokens, whole_text
-from recognizer.encoder import FastEncoder
+from recognizer.decoder import text_tokens, whole_text
+from recognizer.devices import count_cards, find_devices
+from recognizer.graphs import Runner, runner_for
+from recognizer.judge import Judge
+from recognizer.loading import Loaded, borrow, load, prepare
+from recognizer.network import Network, network_for
 from recognizer.plausibility import (
+    HOPELESS_LOGPROB,
     goes_on_well,
     is_end_of_before,
     is_loop,
@@ -40,22 +40,16 @@ from recognizer.plausibility import (
     most_tokens,
     says_more,
 )
-from recognizer.precision import Precision, apply_precision, choose_precision
+from recognizer.precision import choose_precision, is_shared
 from recognizer.request import Context, Recognition, Request, TimedWord
 from recognizer.speech import SpeechDetector
-from recognizer.weights import load_weights
+from recognizer.windows import windows_of
 from recognizer.words import align, spell, timed
 
 _log = logging.getLogger(__name__)
 
 # Every second one of `whisper.transcribe`: an engine must not be busy with one utterance for many times the usual.
 TEMPERATURES = (0.0, 0.4, 0.8)
-
-# Measured (docs/benchmarks.md): less silence behind the speech, and Whisper writes on. In steps, as every new length
-# costs the convolutions a plan that is kept.
-_WINDOW_MARGIN_S = 1.0
-_WINDOW_FLOOR_S = 2.0
-_WINDOW_STEP_S = 0.5
 
 _CONTEXT_AND_OWN_S = 24.0  # measured (docs/benchmarks.md): more of what was said before adds nothing
 _STRETCHED_S = 2.0  # that no word lasts: what was said in it beside the word was skipped
@@ -115,7 +109,7 @@ class RecognizerSettings:
         device: `cpu`, `cuda`, `cuda:N` or `auto`.
         beam_size: hypotheses kept at temperature 0; 1 decodes greedily.
         compute: `float32`, `bfloat16`, `int8`, or `auto` for what is fastest here (precision.py).
-        window: `full` for always 30 s, or `auto` for as much as the speech needs.
+        window: `full` for always 30 s, or `auto` for as much as the speech needs (windows.py).
     """
 
     size: str = "base"
@@ -128,13 +122,12 @@ class RecognizerSettings:
 class Parts(NamedTuple):
     """Of a recogniser, for who listens to an utterance that has not ended.
 
-    `model` is for its sizes; `sharing()` lets the encoder compute with all threads that are allowed.
+    `sharing()` lets the encoder compute with all threads that are allowed.
     """
 
-    model: whisper.Whisper
-    encoder: FastEncoder
-    decoder: FastDecoder
+    network: Network
     speech_detector: SpeechDetector
+    judge: Judge
     beam_size: int
     sharing: Callable[[], ContextManager[None]]
 
@@ -146,6 +139,9 @@ class Recognizer:
         settings: what to recognise with, and how.
         threads: processor threads to encode with. The decoder takes one: its steps are too small to share.
         confidence: how likely a word is right whose tokens have these log-probabilities.
+        loaded: what it computes with, if that is there; else it is loaded, on a machine with several cards to the first
+            of those that the settings name.
+        runner: of work of fixed shapes, on whatever device; None for what is fastest there.
 
     Raises:
         RecognizerError: no such device, or no weights.
@@ -156,42 +152,82 @@ class Recognizer:
         settings: RecognizerSettings,
         threads: int,
         confidence: Callable[[Sequence[float]], float] = word_confidence,
+        loaded: Optional[Loaded] = None,
+        runner: Optional[Runner] = None,
     ) -> None:
         torch.set_num_threads(1)
-        self._threads = threads
         self._confidence = confidence
         self._encoding = False
         self._settings = settings
-        self._device = resolve_device(settings.device)
-        self._model = load_weights(settings.size).to(self._device).eval()
-        precision = choose_precision(settings.compute, self._device)
-        self._encoder, self._decoder = _build(self._model, settings.beam_size, precision)
+        loaded = loaded or _load(settings)
+        self._device = loaded.device
+        self._model, encoder, self._decoder, self._precision = loaded
+        self._is_shared = is_shared(self._precision.encoder, self._model.dims.n_audio_state)
+        self._threads = self._of(threads)
+        runner = runner or runner_for(self._device)
+        self._network = network_for(self._model, encoder, self._decoder, settings.beam_size, runner)
         self._speech_detector = SpeechDetector()
+        self._windows = windows_of(encoder)
+        self._judge = Judge(self._network, self._windows.samples(0), self._speech_detector)
         self._tokenizer = get_tokenizer(self._model.is_multilingual, num_languages=self._model.num_languages)
         self._listened: Optional[Tuple[_Sound, int]] = None  # what the decoder listens to, and how much of it
-        self._features: Tensor  # of that
         self._cancelled: Callable[[], bool] = lambda: False
-        for layer in self._encoder.layers:
-            layer.register_forward_pre_hook(self._check_cancelled)
-        _log.info("%s on %s: %s", settings.size, self._device, precision)
+        if runner is None:
+            for layer in encoder.layers:
+                layer.register_forward_pre_hook(self._check_cancelled)
+        _log.info("%s on %s: %s", settings.size, self._device, self._precision)
 
     @property
     def parts(self) -> Parts:
         """What it is made of."""
-        beam_size = self._settings.beam_size
-        return Parts(self._model, self._encoder, self._decoder, self._speech_detector, beam_size, self._sharing)
+        return Parts(self._network, self._speech_detector, self._judge, self._settings.beam_size, self._sharing)
+
+    @property
+    def device(self) -> str:
+        """Where it computes, as torch names it."""
+        return str(self._device)
+
+    @property
+    def card(self) -> Optional[int]:
+        """Which card it computes on; None for the processor."""
+        return self._device.index or 0 if self._device.type == "cuda" else None
+
+    @property
+    def compute(self) -> str:
+        """In which numbers: of the encoder, and of the decoder where those differ."""
+        encoder, decoder = self._precision.encoder, self._precision.decoder
+        return encoder if encoder == decoder else f"{encoder}, {decoder}"
 
     def use_threads(self, threads: int) -> None:
         """From now on, also in the middle of an utterance, encode with so many processor threads."""
-        self._threads = threads
+        self._threads = self._of(threads)
         if self._encoding:
-            torch.set_num_threads(threads)
+            torch.set_num_threads(self._threads)
+
+    def give_back(self) -> None:
+        """Let go of the last utterance and, on a card, of memory that torch keeps for the next one.
+
+        Raises:
+            RuntimeError: CUDA is of no use to this process any more (the card, or a kernel, has failed).
+        """
+        self._listened = None
+        self._decoder.hear([])
+        if self.card is not None:
+            torch.cuda.empty_cache()
+            torch.cuda.synchronize(self._device)
 
     def warm_up(self) -> None:
         """Do once what the first utterance would wait for: tables are read, code is compiled."""
         noise = np.random.default_rng(0).normal(0, 0.01, SAMPLE_RATE).astype(np.float32)
         self.recognize(noise, Request("en"))
+        self._prepare_windows(_Sound(noise, 0.0))
         self._speech_detector.hears_speech(torch.from_numpy(noise))
+
+    @torch.inference_mode()
+    def _prepare_windows(self, sound: _Sound) -> None:
+        for window_samples in self._network.prepared_windows:
+            self._listen(sound, window_samples)
+            self._decode(_Task(Request("en"), "en", token_limit=2), TEMPERATURES[0], ())
 
     @torch.inference_mode()
     def recognize(
@@ -209,17 +245,32 @@ class Recognizer:
         own = _own_sound(samples, request.context)
         heard = torch.from_numpy(own.samples)
         sounds_like_speech = functools.lru_cache(maxsize=None)(lambda: self._speech_detector.hears_speech(heard))
-        token_limit = most_tokens(len(own.samples) / SAMPLE_RATE)
         language = request.language
         if language == AUTO_LANGUAGE:
             self._listen(own, self._first_window(own))
             language = self._spoken_language()
-        task = _Task(request, language, token_limit)
+        task = _Task(request, language, most_tokens(len(own.samples) / SAMPLE_RATE))
         best = self._go_on(task, samples) or self._begin_anew(task, own, sounds_like_speech)
-        said = is_speech(best.result, token_limit, sounds_like_speech)
-        if best.prefix:  # Whisper's own estimate was of all the sound
-            said = said and sounds_like_speech()
-        return self._told(best, request.words and said, said)
+        said, log_odds = self._judged(best, task.token_limit, sounds_like_speech)
+        return replace(self._told(best, request.words and said, said), said_log_odds=log_odds)
+
+    def _judged(
+        self, tried: _Tried, token_limit: int, sounds_like_speech: Callable[[], bool]
+    ) -> Tuple[bool, Optional[float]]:
+        """Whether it was said; and its log-odds (doubt.py), where these were asked for."""
+        if tried.prefix:  # Whisper's own estimate was of all the sound
+            said = is_speech(tried.result, token_limit, lambda: tried.result.avg_logprob > HOPELESS_LOGPROB)
+            return said and sounds_like_speech(), None
+        log_odds: Optional[float] = None
+
+        def seems_said() -> bool:
+            nonlocal log_odds
+            self._listen(tried.sound, tried.window_samples)
+            log_odds = self._judge.said_log_odds(self._tokenizer, tried.result.tokens, tried.sound.samples)
+            return log_odds > 0
+
+        said = is_speech(tried.result, token_limit, seems_said)
+        return said, log_odds
 
     def _go_on(self, task: _Task, samples: Samples) -> Optional[_Tried]:
         """Decode with what was said just before, where that helps."""
@@ -308,7 +359,9 @@ class Recognizer:
             yield N_SAMPLES, temperature
 
     def _first_window(self, sound: _Sound) -> int:
-        return _window_samples(len(sound.samples)) if self._settings.window == "auto" else int(N_SAMPLES)
+        if self._settings.window != "auto":
+            return int(N_SAMPLES)
+        return self._network.window(self._windows.samples(len(sound.samples)))
 
     def _told(self, tried: _Tried, with_words: bool, said: bool) -> Recognition:
         result = tried.result
@@ -328,6 +381,7 @@ class Recognizer:
             temperature=result.temperature,
             window_s=tried.window_samples / SAMPLE_RATE,
             words=words,
+            is_suppressed=not said and bool(result.text.strip()),
         )
 
     def _words(self, tried: _Tried) -> Tuple[TimedWord, ...]:
@@ -340,6 +394,10 @@ class Recognizer:
         aligned = align(self._decoder, self._tokenizer, tried.prefix, tokens, duration_s)
         confidences = [self._confidence(aligned.logprobs[word.first : word.last + 1]) for word in spelt]
         return timed(spelt, aligned, confidences, duration_s, tried.sound.offset_s)
+
+    def _of(self, threads: int) -> int:
+        """How many of the threads that are allowed are of use."""
+        return threads if self._is_shared else 1
 
     @contextlib.contextmanager
     def _sharing(self) -> Iterator[None]:
@@ -361,12 +419,9 @@ class Recognizer:
         if self._listened is not None and self._listened[0] is sound and self._listened[1] == window_samples:
             return
         self._listened = None
+        self._check_cancelled()
         with self._sharing():
-            padded = whisper.pad_or_trim(torch.from_numpy(sound.samples), window_samples)
-            mel = whisper.log_mel_spectrogram(padded, n_mels=self._model.dims.n_mels).to(self._device)
-            features: Tensor = self._encoder(mel.to(self._encoder.conv1.weight.dtype))
-            self._features = features.to(self._decoder.embedding.dtype)
-            self._decoder.listen(self._features)
+            self._network.listen(torch.from_numpy(sound.samples), window_samples)
         self._listened = (sound, window_samples)
 
     def _decode(self, task: _Task, temperature: float, prefix: Tuple[int, ...]) -> DecodingResult:
@@ -382,9 +437,9 @@ class Recognizer:
             without_timestamps=True,
             fp16=False,
         )
-        decoding = FastTask(self._model, options, self._decoder, self._check_cancelled, prefix)
+        decoding = self._network.task(options, self._check_cancelled, prefix)
         self._tokenizer = decoding.tokenizer
-        return decoding.run(self._features[None])[0]
+        return decoding.decode()
 
     def _has_room(self, task: _Task, n_prefix: int) -> bool:
         """Whether the decoder takes so many tokens, and behind them as many as the text may have."""
@@ -428,32 +483,9 @@ def _own_sound(samples: Samples, context: Optional[Context]) -> _Sound:
     return _Sound(np.concatenate((context.samples[-n_held:], samples)), n_held / SAMPLE_RATE)
 
 
-def _build(model: whisper.Whisper, beam_size: int, precision: Precision) -> Tuple[FastEncoder, FastDecoder]:
-    """Our encoder and decoder from a loaded model, which keeps its sizes and loses its weights."""
-    encoder = apply_precision(FastEncoder(model.encoder), precision.encoder)
-    encoder.learn_silence()
-    decoder = apply_precision(FastDecoder(model.decoder, beam_size, alignment_heads(model)), precision.decoder)
-    for parameter in model.parameters():
-        parameter.data = parameter.data.new_empty(0)
-    return encoder, decoder
-
-
-def _window_samples(n_samples: int) -> int:
-    """Samples that the encoder sees of an utterance: half seconds."""
-    window_s = max(_WINDOW_FLOOR_S, n_samples / SAMPLE_RATE + _WINDOW_MARGIN_S)
-    return min(int(N_SAMPLES), int(math.ceil(window_s / _WINDOW_STEP_S) * _WINDOW_STEP_S * SAMPLE_RATE))
-
-
-def resolve_device(device: str) -> torch.device:
-    """The torch device for `model.device`; raises RecognizerError when it is not there."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    resolved = torch.device(device)
-    if resolved.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (resolved.index or 0) >= count:
-            raise RecognizerError(
-                f"model.device: {device} was asked for, but torch {torch.__version__} finds {count} CUDA devices; "
-                f"set it to cpu or auto, or install a CUDA build of torch"
-            )
-    return resolved
+def _load(settings: RecognizerSettings) -> Loaded:
+    device = find_devices(settings.device, count_cards)[0]
+    precision = choose_precision(settings.compute, device)
+    if device.type == "cpu":
+        return load(settings.size, precision, settings.beam_size)
+    return borrow(prepare(settings.size, device, precision), settings.beam_size)

@@ -70,6 +70,8 @@ class Recognition:
         temperature: at which the text was decoded.
         window_s: of sound that the encoder saw.
         words: of the text, where they were asked for; joined by blanks they are it.
+        is_suppressed: there was a text, and it was taken for noise.
+        said_log_odds: that somebody said the text (doubt.py); None where nothing else but Whisper was asked.
     """
 
     text: str
@@ -80,3 +82,5 @@ class Recognition:
     temperature: float
     window_s: float
     words: Tuple[TimedWord, ...] = ()
+    is_suppressed: bool = False
+    said_log_odds: Optional[float] = None

@@ -4,14 +4,16 @@ WebRTC VAD opens a segment for a cough, a door, a chord; Whisper writes text for
 package, which carries its weights) knows the difference.
 """
 
+from typing import Iterator
+
 import torch
 from silero_vad import load_silero_vad
 from torch import Tensor
 from torch.nn.functional import pad
 
 from recognizer.audio import SAMPLE_RATE
+from recognizer.doubt import FRAME_SAMPLES
 
-_FRAME_SAMPLES = 512  # of Silero VAD at 16 kHz
 _SPEECH_PROBABILITY = 0.5  # Silero's own threshold
 _SPEECH_SAMPLES = 0.1 * SAMPLE_RATE
 
@@ -27,12 +29,17 @@ class SpeechDetector:
     @torch.inference_mode()
     def hears_speech(self, samples: Tensor) -> bool:
         """Whether a tenth of a second of 16 kHz `samples` sounds like speech; looks no further than that."""
-        self._model.reset_states()
         speech_samples = 0
-        for frame in torch.split(samples, _FRAME_SAMPLES):
-            padded = pad(frame, (0, _FRAME_SAMPLES - len(frame)))
-            if float(self._model(padded, SAMPLE_RATE)) > _SPEECH_PROBABILITY:
-                speech_samples += _FRAME_SAMPLES
+        for probability in self.probabilities(samples):
+            if probability > _SPEECH_PROBABILITY:
+                speech_samples += FRAME_SAMPLES
             if speech_samples >= _SPEECH_SAMPLES:
                 return True
         return False
+
+    @torch.inference_mode()
+    def probabilities(self, samples: Tensor) -> Iterator[float]:
+        """Of speech in each frame of 16 kHz `samples`; at least one."""
+        self._model.reset_states()
+        for frame in torch.split(samples, FRAME_SAMPLES):
+            yield float(self._model(pad(frame, (0, FRAME_SAMPLES - len(frame))), SAMPLE_RATE))

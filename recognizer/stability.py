@@ -1,11 +1,12 @@
 """Which words of an open utterance will not change any more. Pure rules over what successive looks at it have heard.
 
-The thresholds are measured (docs/benchmarks.md): of the words that a look was so sure of, and that so many looks before
-had heard too, how many stood in the result in the end.
+The thresholds are measured (docs/benchmarks.md): of the words that a look was so sure of, and that looks had heard for
+so much of the sound, how many stood in the result in the end.
 """
 
 import re
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 _TORN = "\ufffd"
@@ -58,23 +59,27 @@ class StabilityRules:
     """When a word is stable.
 
     Attributes:
-        sure: the least probability of a word by how many looks before have heard the same; the last for all more.
-        sure_closely: the same where the look was a close one.
-        last_sure: the least of a word with nothing behind it, though the look says that the sentence is over.
+        sure: the least probability of a word, and for how much new sound looks must have heard it; any pair is enough.
+        least_quickly: the least of a word in a look that was no close one.
+        late_s: a word with so much sound behind it stays, however doubtful: it holds up all that follow.
+        last_sure: the least of a word with nothing behind it, though the look says that the sentence is over;
+        again_s: for so much sound looks must have heard it, as it may be the beginning of a longer one.
+        early_s: nothing is stable in a sound that is shorter.
         punctuation: the least of punctuation with nothing stable behind it.
         horizon_s: a stable word ends so long before the end of the sound.
-        early_s: in a sound that is shorter, another look has to hear the same.
         settled_logprob: of a result in a pause, on average of its tokens, that is sure;
         settled_s: what it says stays after so much silence,
         settled_late_s: or after so much where it is not sure: speech may go on, and change it.
     """
 
-    sure: Tuple[float, ...] = (0.7, 0.5, 0.4)
-    sure_closely: Tuple[float, ...] = (0.7, 0.5, 0.3, 0.25)
+    sure: Tuple[Tuple[float, float], ...] = ((0.85, 0.0), (0.6, 0.3), (0.4, 0.6), (0.3, 0.9), (0.2, 1.2), (0.0, 1.5))
+    least_quickly: float = 0.4
+    late_s: float = 3.0
     last_sure: float = 0.8
+    again_s: float = 0.3
+    early_s: float = 1.2
     punctuation: float = 0.8
     horizon_s: float = 0.1
-    early_s: float = 1.2
     settled_logprob: float = -0.3
     settled_s: float = 0.23
     settled_late_s: float = 0.38
@@ -132,56 +137,66 @@ def _is_mark(spelling: bytes) -> bool:
 
 
 class Seen(NamedTuple):
-    """A word of the last look, and how many looks before it heard the same up to there."""
+    """A word of the last look, and how long the sound was when a look first heard it there."""
 
     spoken: str
-    times: int
+    since_s: float
 
 
-def times_seen(words: Sequence[HeardWord], before: Sequence[Seen]) -> List[int]:
-    """How many looks before heard each of `words`, and all of them up to it; punctuation does not count."""
-    counts: List[int] = []
-    heard = iter(before)
-    same, times = True, 0
-    for word in words:
-        if spoken(word.text):
-            last = next(heard, None)
-            same = same and last is not None and last.spoken == spoken(word.text)
-            times = last.times + 1 if same and last is not None else 0
-        counts.append(times)
-    return counts
+def heard_since(words: Sequence[HeardWord], before: Sequence[Seen], sound_s: float) -> List[float]:
+    """How long the sound was when a look first heard each of `words`; this look is at `sound_s`.
+
+    A word that the looks hear differently does not make those around it new; punctuation always is.
+    """
+    said = [(index, spoken(word.text)) for index, word in enumerate(words) if spoken(word.text)]
+    matcher = SequenceMatcher(None, [one.spoken for one in before], [letters for _, letters in said], autojunk=False)
+    since_s = [sound_s] * len(words)
+    for old, new, size in matcher.get_matching_blocks():
+        for (index, _), one in zip(said[new : new + size], before[old : old + size]):
+            since_s[index] = one.since_s
+    return since_s
 
 
-def remembered(words: Sequence[HeardWord], times: Sequence[int]) -> List[Seen]:
-    """What `times_seen` wants to know of this look at the next."""
-    return [Seen(spoken(word.text), count) for word, count in zip(words, times) if spoken(word.text)]
+def remembered(words: Sequence[HeardWord], since_s: Sequence[float]) -> List[Seen]:
+    """What `heard_since` wants to know of this look at the next."""
+    return [Seen(spoken(word.text), began_s) for word, began_s in zip(words, since_s) if spoken(word.text)]
 
 
 def count_stable(
-    look: Look, times: Sequence[int], sound_s: float, latest_s: float, rules: StabilityRules = RULES
+    look: Look, since_s: Sequence[float], sound_s: float, latest_s: float, rules: StabilityRules = RULES
 ) -> int:
-    """How many of the first words of a look are stable, of those that end until `latest_s`.
+    """How many of the first words of a look at `sound_s` of sound are stable, of those that end until `latest_s`.
 
-    `times` is from `times_seen`; the look was at `sound_s` of sound.
+    `since_s` is from `heard_since`.
     """
     words = look.words
-    by_times = rules.sure_closely if look.closely else rules.sure
     latest_s = min(latest_s, sound_s - rules.horizon_s)
+    least = 0.0 if look.closely else rules.least_quickly
     stable = 0
-    for index, (word, seen) in enumerate(zip(words, times)):
+    if sound_s < rules.early_s:
+        return stable
+    for index, (word, began_s) in enumerate(zip(words, since_s)):
         if not (word.complete and word.end_s <= latest_s):
             break
         if not spoken(word.text):
             if stable == index and word.probability >= rules.punctuation:
                 stable = index + 1
             continue
-        sure = by_times[min(seen, len(by_times) - 1)]
-        if not any(spoken(later.text) for later in words[index + 1 :]):
-            sure = max(sure, rules.last_sure)
-        if word.probability < sure or (sound_s < rules.early_s and not seen):
+        is_last = not any(spoken(later.text) for later in words[index + 1 :])
+        heard_s = round(sound_s - began_s, 3)  # samples are counted, tenths of seconds are not exact
+        if word.probability < least or not _stays(word, heard_s, sound_s, is_last, rules):
             break
         stable = index + 1
     return stable
+
+
+def _stays(word: HeardWord, heard_s: float, sound_s: float, is_last: bool, rules: StabilityRules) -> bool:
+    """Whether a word that looks have heard for `heard_s` is stable, if all before it is."""
+    if is_last and (word.probability < rules.last_sure or heard_s < rules.again_s):
+        return False
+    if sound_s - word.end_s >= rules.late_s:
+        return True
+    return any(word.probability >= sure and heard_s >= least_s for sure, least_s in rules.sure)
 
 
 def may_settle(avg_logprob: float, silence_s: float, rules: StabilityRules = RULES) -> bool:
@@ -203,7 +218,8 @@ def continuation(stable: str, text: str, most_changes: float = 0.34) -> Optional
         if not letter:
             continue
         distances = _next_row(distances, letters, letter)
-        if distances[-1] < least or (distances[-1] == least and letter == letters[-1:]):
+        fits = letter == letters[-1:] or not spoken(text[place : place + 1])  # the last letter, or the last of a word
+        if distances[-1] < least or (distances[-1] == least and fits):
             best, least = place, distances[-1]
     if least > most_changes * len(letters):
         return None

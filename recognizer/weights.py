@@ -15,12 +15,22 @@ from pathlib import Path
 from typing import Iterator, List, Optional, Tuple
 
 import filelock
+import torch
 import whisper
+from torch import nn
+from whisper.model import AudioEncoder, TextDecoder
 
 from recognizer import RecognizerError
 from recognizer.alignment import set_alignment_heads
 from recognizer.catalog import MODEL_NAMES
-from recognizer.checkpoints import Checkpoint, CheckpointError, parse_ctranslate2, read_checkpoint, write_openai
+from recognizer.checkpoints import (
+    Checkpoint,
+    CheckpointError,
+    parse_ctranslate2,
+    read_checkpoint,
+    read_openai,
+    write_openai,
+)
 from recognizer.memory import is_out_of_memory
 
 _log = logging.getLogger(__name__)
@@ -65,14 +75,47 @@ def cache_folder() -> Path:
     return Path(os.getenv("XDG_CACHE_HOME") or Path.home() / ".cache") / "whisper"
 
 
+class Skeleton(whisper.Whisper):  # type: ignore[misc]
+    """openai-whisper's model without memory for its weights, which are on the device `meta` until there are some.
+
+    Args:
+        dims: its sizes.
+    """
+
+    def __init__(self, dims: whisper.ModelDimensions) -> None:
+        nn.Module.__init__(self)
+        self.dims = dims
+        audio = (dims.n_audio_ctx, dims.n_audio_state, dims.n_audio_head, dims.n_audio_layer)
+        text = (dims.n_text_ctx, dims.n_text_state, dims.n_text_head, dims.n_text_layer)
+        with torch.device("meta"):
+            self.encoder = AudioEncoder(dims.n_mels, *audio)
+            self.decoder = TextDecoder(dims.n_vocab, *text)
+        self.decoder.mask = torch.empty(0)  # of a forward pass that it cannot have
+        heads = torch.zeros(dims.n_text_layer, dims.n_text_head, dtype=torch.bool)
+        heads[dims.n_text_layer // 2 :] = True  # as whisper.Whisper has them where nobody knows better
+        self.register_buffer("alignment_heads", heads.to_sparse(), persistent=False)
+
+
 def load_weights(size: str) -> whisper.Whisper:
     """Load `model.size` (one of MODEL_NAMES, or a path) in float32 on the CPU; raises WeightsError, MemoryError."""
-    model = _load_by_name(size) if size in MODEL_NAMES else _load_from_path(size)
+    mapped = map_weights(size)
+    model = whisper.Whisper(mapped.dims)
+    model.load_state_dict(mapped.state_dict())
+    model.alignment_heads = mapped.alignment_heads
+    return model
+
+
+def map_weights(size: str) -> Skeleton:
+    """The same in the file's own numbers, and in its pages rather than in memory where its format allows.
+
+    For who copies what it needs, and lets go of the rest before the file may change. Raises WeightsError, MemoryError.
+    """
+    model = _map_by_name(size) if size in MODEL_NAMES else _map_path(size)
     set_alignment_heads(model, size)
     return model
 
 
-def _load_from_path(size: str) -> whisper.Whisper:
+def _map_path(size: str) -> Skeleton:
     path = Path(size).expanduser()
     try:
         return _build(read_checkpoint(path))
@@ -82,11 +125,11 @@ def _load_from_path(size: str) -> whisper.Whisper:
         raise WeightsError(f"model.size: cannot load {path}: there is not enough memory") from error
 
 
-def _build(checkpoint: Checkpoint) -> whisper.Whisper:
+def _build(checkpoint: Checkpoint) -> Skeleton:
     """A model from its checkpoint; raises CheckpointError when sizes and weights do not belong together."""
     try:
-        model = whisper.Whisper(whisper.ModelDimensions(**checkpoint.dims))
-        model.load_state_dict(checkpoint.state_dict)
+        model = Skeleton(whisper.ModelDimensions(**checkpoint.dims))
+        model.load_state_dict(checkpoint.state_dict, assign=True)
     except Exception as error:  # sizes that are none raise what they like
         _raise_if_out_of_memory(error)
         raise CheckpointError(f"its weights are not those of a Whisper model ({_first_line(error)})") from error
@@ -106,7 +149,7 @@ def _first_line(error: BaseException) -> str:
 # --- by name ---------------------------------------------------------------------------------
 
 
-def _load_by_name(name: str) -> whisper.Whisper:
+def _map_by_name(name: str) -> Skeleton:
     tried: List[str] = []
     url = whisper._MODELS[name]
     published = cache_folder() / os.path.basename(url)
@@ -127,12 +170,15 @@ def _load_by_name(name: str) -> whisper.Whisper:
     return model
 
 
-def _try_openai(name: str, tried: List[str], failure: str) -> Optional[whisper.Whisper]:
-    """openai-whisper's own way: from its cache with the checksum verified, or downloaded with a progress bar."""
+def _try_openai(name: str, tried: List[str], failure: str) -> Optional[Skeleton]:
+    """openai-whisper's own way: from its cache with the checksum verified, or downloaded with a progress bar.
+
+    `whisper.load_model` does no more, but takes memory for the file and twice as much for its weights.
+    """
     previous_timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_DOWNLOAD_STALL_S)
     try:
-        return whisper.load_model(name, device="cpu", download_root=str(cache_folder()))
+        return _build(read_openai(Path(whisper._download(whisper._MODELS[name], str(cache_folder()), False))))
     except Exception as error:  # no network, no room, a wrong checksum, a publisher that speaks something else
         _raise_if_out_of_memory(error)
         tried.append(f"{failure} ({_first_line(error)})")
@@ -161,7 +207,7 @@ def _locked_cache(published: Path) -> Iterator[None]:
 # --- from packages ---------------------------------------------------------------------------
 
 
-def _try_packages(name: str, tried: List[str]) -> Optional[whisper.Whisper]:
+def _try_packages(name: str, tried: List[str]) -> Optional[Skeleton]:
     packages = [package for package in _PACKAGES if package.name == name]
     if not packages:
         tried.append("no package carries it")
@@ -174,7 +220,7 @@ def _try_packages(name: str, tried: List[str]) -> Optional[whisper.Whisper]:
     return None
 
 
-def _load_package(package: WeightPackage) -> whisper.Whisper:
+def _load_package(package: WeightPackage) -> Skeleton:
     converted = cache_folder() / f"{package.name}.{package.sha256[:16]}.pt"
     if converted.exists():
         try:

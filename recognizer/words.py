@@ -67,7 +67,7 @@ def _starts_s(scores: Tensor, n_before: int, duration_s: float) -> List[float]:
     deviation, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
     even = (weights - mean) / deviation.clamp(min=_LEAST_DEVIATION)
     smooth = median_filter(even, _MEDIAN_FILTER_POSITIONS).mean(dim=0)
-    first_positions = warp(-smooth[n_before:-1].cpu().numpy())
+    first_positions = warp(-smooth[n_before:-1].numpy())
     return [min(position / TOKENS_PER_SECOND, duration_s) for position in first_positions]
 
 

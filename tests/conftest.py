@@ -6,6 +6,8 @@ import pytest
 
 from bench.recordings import Recording, read_recordings
 from demo.recording import recording_pcm
+from recognizer.audio import SAMPLE_RATE, Samples, to_samples
+from tests.harness.gateway import GatewayProcess
 from tests.harness.server import ServerProcess
 
 
@@ -13,6 +15,12 @@ from tests.harness.server import ServerProcess
 def speech() -> bytes:
     """Ten seconds of English, two utterances: 16 kHz mono 16-bit PCM."""
     return recording_pcm()
+
+
+@pytest.fixture(scope="session")
+def samples(speech: bytes) -> Samples:
+    """Five seconds and a half: "Ever tried. Ever failed. No matter. Try again."."""
+    return to_samples(speech, SAMPLE_RATE)[: int(5.5 * SAMPLE_RATE)]
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +33,13 @@ def phrase(speech: bytes) -> bytes:
 def server() -> Iterator[ServerProcess]:
     """A server with one engine. Each test leaves the engine free."""
     with ServerProcess({"model": {"language": "en"}}) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def gateway(server: ServerProcess) -> Iterator[GatewayProcess]:
+    """A gateway before that server."""
+    with GatewayProcess([server.port]) as process:
         yield process
 
 

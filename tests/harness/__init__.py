@@ -6,4 +6,5 @@ wire.py      a client that can do what no decent client does
 engines.py   the server's other processes
 leaving.py   how clients go away
 markdown.py  the project's documents
+random_models.py  models whose weights were drawn
 """

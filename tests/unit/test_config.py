@@ -56,6 +56,7 @@ def test_the_defaults_are_those_of_the_specification() -> None:
             "socket_timeout": 60,
             "engine_wait": 0,
             "max_connections": 256,
+            "stop_delay": 0,
             "drain_timeout": 30,
             "max_per_ip": 0,
             "max_session": 0,
@@ -77,9 +78,37 @@ def test_the_defaults_are_those_of_the_specification() -> None:
             "prompt": "",
             "task": "transcribe",
             "context": "auto",
+            "share": "auto",
         },
         "vad": {"mode": 1, "silence_threshold": 16, "max_speech_duration": 10},
-        "logging": {"level": "info", "log_path": "./log/stt_log", "save_pcm": False, "pcm_path": "./data"},
+        "gateway": {
+            "servers": ["127.0.0.1:5000"],
+            "server_tls": False,
+            "server_ca": "",
+            "ip": "127.0.0.1",
+            "port": 8000,
+            "doors": ["realtime", "rest", "deepgram", "vosk", "wyoming", "page"],
+            "vosk_port": 2700,
+            "wyoming_port": 10300,
+            "metrics_port": 0,
+            "api_keys": [],
+            "cors_origins": [],
+            "max_connections": 4096,
+            "max_upload_mb": 200,
+            "drain_timeout": 30,
+            "tls_cert": "",
+            "tls_key": "",
+        },
+        "metrics": {"ip": "127.0.0.1", "port": 0},
+        "agent": {"ip": "127.0.0.1", "port": 0},
+        "logging": {
+            "level": "info",
+            "format": "text",
+            "log_path": "./log/stt_log",
+            "max_mb": 0,
+            "save_pcm": False,
+            "pcm_path": "./data",
+        },
     }
 
 
@@ -139,7 +168,10 @@ def test_an_english_model_hears_english(path: Path, language: str) -> None:
         ("model: {langauge: ko}", "model.langauge: unknown key; did you mean language?"),
         ("audio: {framesize: 480}", "audio.framesize: unknown key; did you mean frame_size?"),
         ("netwrok: {port: 1}", "netwrok: unknown section; did you mean network?"),
-        ("prot: 1", "prot: unknown section; expected one of audio, network, model, vad, logging"),
+        (
+            "prot: 1",
+            "prot: unknown section; expected one of audio, network, model, vad, gateway, metrics, agent, logging",
+        ),
         ("port: 1", "port: unknown section; expected the section network: with port: under it, indented"),
         (
             "model.channel: 4",
@@ -230,6 +262,15 @@ def test_a_choice_of_numbers_is_met_by_those_numbers_alone(path: Path, content: 
             "expected addresses and ranges such as 10.0.0.0/8 or fd00::/8, IPv4 as such, and no zone",
         ),
         ("network: {allow: 10.0.0.0/8}", "network.allow: got '10.0.0.0/8'; expected a list, such as [a, b]"),
+        (
+            "gateway: {servers: ['localhost']}",
+            "gateway.servers: got ['localhost']; localhost is no address; "
+            "expected HOST:PORT, such as 127.0.0.1:5000 or [::1]:5000",
+        ),
+        (
+            "gateway: {api_keys: ['a b']}",
+            "gateway.api_keys: got ['a b']; expected keys of printable ASCII characters without blanks",
+        ),
         ("network: {tls_cert: /nowhere}", "network.tls_cert: got '/nowhere'; expected a file that exists"),
         (
             "network: {tls_client_ca: /proc/version}",

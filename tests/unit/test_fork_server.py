@@ -4,6 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from forkserver.start import lendable
+
 ROOT = Path(__file__).resolve().parents[2]
 
 MAIN = """
@@ -25,3 +29,17 @@ def test_engines_do_not_run_the_servers_main_module_again(tmp_path: Path) -> Non
             command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
         )
         assert ended.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("", ""),
+        ("expandable_segments:True", "expandable_segments:False"),
+        ("expandable_segments:False", "expandable_segments:False"),
+        ("max_split_size_mb:64, expandable_segments : True", "max_split_size_mb:64, expandable_segments : False"),
+        ("expandable_segments:true,backend:native", "expandable_segments:False,backend:native"),
+    ],
+)
+def test_memory_that_is_lent_has_no_segments_that_expand(given: str, taken: str) -> None:
+    assert lendable(given) == taken

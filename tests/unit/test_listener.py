@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import time
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from boundary.messages import (
     Input,
     Open,
     Opened,
+    Ping,
+    Pong,
 )
 from boundary.settings import EngineSettings, default_session
 from demo.recording import recording_pcm
@@ -182,3 +185,44 @@ def test_an_end_right_at_a_cut_leaves_no_beginning_without_its_end(engine: Engin
 
 def _is_cut_off(one: SpeechStarted | Utterance) -> bool:
     return isinstance(one, Utterance) and one.is_cut_off
+
+
+# --- when it came, and whether it is there
+
+
+def test_an_utterance_says_when_what_ended_it_came_however_late_it_is_taken(engine: Engine) -> None:
+    engine.say(SPEECH)
+    wait_until(engine.commands.empty)
+    before_s = time.monotonic()
+    engine.say(bytes(32000))
+    wait_until(lambda: engine.listener._pending.qsize() >= len(SPEECH + bytes(32000)) // PIECE_BYTES)
+    after_s = time.monotonic()
+    first, second = engine.all_ended(2)
+    assert first.came_s < before_s  # its closing silence is in the speech
+    assert before_s <= second.came_s <= after_s
+
+
+def test_an_utterance_that_the_client_ends_came_when_it_said_so(engine: Engine) -> None:
+    engine.say(SPEECH[: 3 * 32000])
+    assert engine.listener.poll() is None
+    before_s = time.monotonic()
+    engine.tell(Finish(1))
+    (utterance,) = engine.all_ended(1)
+    assert before_s <= utterance.came_s <= time.monotonic()
+
+
+def test_an_open_utterance_says_when_the_last_of_it_came(engine: Engine) -> None:
+    before_s = time.monotonic()
+    engine.say(SPEECH[: 3 * 32000])
+    wait_until(lambda: engine.listener.poll() is None and engine.listener.heard_s > 2.9)
+    so_far = engine.listener.so_far
+    assert so_far is not None
+    assert before_s <= so_far.came_s <= time.monotonic()
+
+
+def test_who_is_asked_says_that_it_is_there() -> None:
+    engine = Engine()
+    engine.tell(Ping(), Open(1), Ping())
+    wait_until(lambda: engine.listener.poll() is None and engine.listener.session == 1)
+    wait_until(lambda: engine.listener.poll() is None and engine.answered.qsize() == 3)
+    assert engine.answers() == [Pong(), Opened(1), Pong()]

@@ -7,15 +7,18 @@ from typing import Callable, List
 import numpy as np
 import pytest
 import torch
-import whisper
 
-from recognizer.audio import SAMPLE_RATE, Samples, to_samples
+from recognizer.audio import SAMPLE_RATE, Samples
+from recognizer.encoder import POSITION_SAMPLES
 from recognizer.hearing import GrowingSound
+from recognizer.judge import Judge
 from recognizer.live import LiveText, Partial
 from recognizer.recognizer import Cancelled, Recognizer, RecognizerSettings
 from recognizer.request import Context, Request
+from recognizer.windows import Windows
 
 STEP = SAMPLE_RATE // 2
+WINDOWS = Windows(0.0, 1.0, step_samples=POSITION_SAMPLES)
 ENGLISH = Request(language="en")
 
 
@@ -27,12 +30,6 @@ def recognizer() -> Recognizer:
 @pytest.fixture
 def live(recognizer: Recognizer) -> LiveText:
     return LiveText(recognizer)
-
-
-@pytest.fixture(scope="module")
-def samples(speech: bytes) -> Samples:
-    """Five seconds and a half: "Ever tried. Ever failed. No matter. Try again."."""
-    return to_samples(speech, SAMPLE_RATE)[: int(5.5 * SAMPLE_RATE)]
 
 
 def ticks(live: LiveText, samples: Samples) -> List[Partial]:
@@ -53,6 +50,18 @@ def test_nothing_is_shown_for_noise_and_silence(live: LiveText) -> None:
     assert ticks(live, noise) == [Partial("", "")] * 6
     live.begin(ENGLISH)
     assert ticks(live, np.zeros(2 * SAMPLE_RATE, np.float32)) == [Partial("", "")] * 4
+
+
+@pytest.mark.parametrize("log_odds", [-1.0, 1.0])
+def test_what_whisper_is_not_sure_of_is_shown_only_where_the_judge_takes_it_for_said(
+    live: LiveText, samples: Samples, monkeypatch: pytest.MonkeyPatch, log_odds: float
+) -> None:
+    monkeypatch.setattr("recognizer.live.is_sure", lambda *_: False)
+    monkeypatch.setattr(Judge, "said_log_odds", lambda *_: log_odds)
+    live.begin(ENGLISH)
+    shown = ticks(live, samples)
+    assert any(partial.stable for partial in shown) == (log_odds > 0)
+    assert any(partial.unstable for partial in shown) == (log_odds > 0)
 
 
 def test_an_utterance_begins_with_nothing_of_the_one_before(live: LiveText, samples: Samples) -> None:
@@ -153,7 +162,7 @@ def test_nothing_is_kept_of_who_has_left(recognizer: Recognizer, live: LiveText,
     live.clear()
     gc.collect()
     assert heard() is None
-    assert recognizer.parts.decoder._heard == []
+    assert recognizer.parts.network.decoder.heard == []
     live.begin(ENGLISH)
     assert ticks(live, samples) == first
 
@@ -177,11 +186,12 @@ def test_memory_does_not_grow_with_utterances(live: LiveText, samples: Samples) 
 def test_sound_that_is_heard_bit_by_bit_is_near_to_what_is_heard_at_once(
     recognizer: Recognizer, samples: Samples
 ) -> None:
-    encoder, decoder = recognizer.parts.encoder, recognizer.parts.decoder
-    growing = GrowingSound(encoder, decoder, guard_s=2.0, margin_s=1.0)
+    network = recognizer.parts.network
+    encoder, decoder = network.encoder, network.decoder
+    growing = GrowingSound(encoder, decoder, guard_s=2.0, windows=WINDOWS)
     for end in range(STEP, len(samples) + 1, STEP):
         growing.extend(torch.from_numpy(samples[:end]), lambda: None)
-    whole = GrowingSound(encoder, decoder, guard_s=2.0, margin_s=1.0)
+    whole = GrowingSound(encoder, decoder, guard_s=2.0, windows=WINDOWS)
     whole.extend(torch.from_numpy(samples[:end]), lambda: None)
     for (_, values), (_, at_once) in zip(growing.heard, whole.heard):
         assert values.shape == at_once.shape
@@ -190,10 +200,10 @@ def test_sound_that_is_heard_bit_by_bit_is_near_to_what_is_heard_at_once(
 
 @torch.inference_mode()
 def test_sound_heard_at_once_is_what_the_recogniser_hears(recognizer: Recognizer, samples: Samples) -> None:
-    encoder, decoder = recognizer.parts.encoder, recognizer.parts.decoder
-    sound = GrowingSound(encoder, decoder, guard_s=2.0, margin_s=1.0)
+    network = recognizer.parts.network
+    encoder, decoder = network.encoder, network.decoder
+    sound = GrowingSound(encoder, decoder, guard_s=2.0, windows=WINDOWS)
     sound.extend(torch.from_numpy(samples), lambda: None)
-    mel = whisper.log_mel_spectrogram(np.append(samples, np.zeros(SAMPLE_RATE, np.float32)))
-    decoder.listen(encoder(mel))
-    for (_, values), (_, theirs) in zip(sound.heard, decoder._heard):
+    network.listen(torch.from_numpy(samples), len(samples) + SAMPLE_RATE)
+    for (_, values), (_, theirs) in zip(sound.heard, decoder.heard):
         assert float((values - theirs).norm() / theirs.norm()) < 0.1

@@ -13,6 +13,7 @@ from recognizer.audio import to_samples
 from recognizer.encoder import FastEncoder
 from recognizer.int8 import Int8Linear
 from recognizer.precision import apply_precision, choose_precision
+from recognizer.recognizer import Recognizer, RecognizerSettings
 from recognizer.weights import load_weights
 
 
@@ -52,6 +53,23 @@ def test_a_torch_that_cannot_tell_takes_int8(monkeypatch: pytest.MonkeyPatch) ->
     chosen = choose_precision("auto", CPU)
     assert (chosen.encoder, chosen.decoder) == ("int8", "int8")
     assert torch.__version__ in chosen.reason
+
+
+@pytest.mark.parametrize("compute", ["float32", "bfloat16", "int8"])
+@torch.inference_mode()
+def test_what_the_encoder_hears_does_not_depend_on_how_many_threads_are_allowed(compute: str) -> None:
+    """Defends: `is_shared`. An engine has more threads while others are idle."""
+    recognizer = Recognizer(RecognizerSettings("base", "cpu", compute=compute), threads=1)
+    encoder, sharing = recognizer.parts.network.encoder, recognizer.parts.sharing
+    for positions in range(100, 500, 50):
+        mel = torch.randn(80, 2 * positions, generator=torch.Generator().manual_seed(positions))
+        heard = []
+        for threads in (1, 2, 3):
+            recognizer.use_threads(threads)
+            with sharing():
+                heard.append(encoder(mel.to(encoder.positions.dtype)))
+        assert torch.equal(heard[0], heard[1]), positions
+        assert torch.equal(heard[0], heard[2]), positions
 
 
 @torch.inference_mode()

@@ -10,10 +10,9 @@ from bench.recordings import Recording
 from bench.speech import segments
 from recognizer.recognizer import Recognizer, RecognizerSettings
 from recognizer.request import Request
+from tests.harness.noises import DURATION_S, RATE, melody, time_s
 
-RATE = 16000
 ENGLISH, KOREAN = Request("en"), Request("ko")
-DURATION_S = 3
 RESULTS_FROM_NOISE = 2  # of the recordings without speech, three minutes: music and laughter are the hard ones
 
 
@@ -27,21 +26,12 @@ def english() -> Recognizer:
     return Recognizer(RecognizerSettings(), threads=2)
 
 
-def time_s() -> npt.NDArray[np.float64]:
-    return np.arange(DURATION_S * RATE) / RATE
-
-
 def white_noise() -> npt.NDArray[np.float64]:
     return np.random.default_rng(1).normal(0, 0.05, DURATION_S * RATE)
 
 
 def mains_hum() -> npt.NDArray[np.float64]:
     return sum(0.1 / k * np.sin(2 * np.pi * 50 * k * time_s()) for k in range(1, 6)) + 0.002 * white_noise()
-
-
-def melody() -> npt.NDArray[np.float64]:
-    notes = 440 * 2 ** (np.array([0, 4, 7, 12, 7, 4])[(time_s() * 2).astype(int)] / 12)
-    return np.asarray(0.2 * np.sin(2 * np.pi * notes * time_s()) * np.exp(-2 * (time_s() % 0.5)))
 
 
 def thumps() -> npt.NDArray[np.float64]:
@@ -60,6 +50,12 @@ NOISES: Dict[str, Callable[[], npt.NDArray[np.float64]]] = {
 @pytest.mark.parametrize("noise", NOISES.values(), ids=NOISES.keys())
 def test_noise_has_no_text(recognizer: Recognizer, noise: Callable[[], npt.NDArray[np.float64]]) -> None:
     assert recognizer.recognize(noise().astype(np.float32), KOREAN).text == ""
+
+
+def test_a_text_that_is_taken_for_noise_is_told_as_such(english: Recognizer, phrase: bytes) -> None:
+    assert english.recognize(melody().astype(np.float32), ENGLISH).is_suppressed
+    (samples,) = segments(phrase)
+    assert not english.recognize(samples, ENGLISH).is_suppressed
 
 
 def test_recordings_without_speech_have_next_to_no_text(recognizer: Recognizer, recordings: List[Recording]) -> None:

@@ -14,16 +14,16 @@ from recognizer.stability import (
     Seen,
     continuation,
     count_stable,
+    heard_since,
     may_settle,
     remembered,
     spoken,
-    times_seen,
     without_end_marks,
     words_of,
 )
 
 LONG_S = 10.0
-SURE, LIKELY, UNLIKELY = 0.95, 0.6, 0.1
+SURE, UNLIKELY = 0.95, 0.1
 
 
 def token(spelling: str, probability: float = SURE, at_s: float = 1.0) -> HeardToken:
@@ -36,9 +36,10 @@ def heard(text: str, probability: float = SURE, ended: bool = True) -> List[Hear
     return words_of([token(spelling, probability) for spelling in spellings if spelling], ended)
 
 
-def stable(words: Sequence[HeardWord], before: Sequence[Seen] = (), closely: bool = False, sound_s: float = 9.0) -> int:
+def stable(words: Sequence[HeardWord], heard_for_s: float = 0.0, closely: bool = True, sound_s: float = 3.0) -> int:
+    """Of words that looks have heard for so long, each of which ends at one second."""
     look = Look(list(words), -0.2, 0.0, closely)
-    return count_stable(look, times_seen(words, before), sound_s, LONG_S)
+    return count_stable(look, [sound_s - heard_for_s] * len(words), sound_s, LONG_S)
 
 
 def test_tokens_become_words_at_blanks_and_punctuation_stands_apart() -> None:
@@ -67,24 +68,31 @@ def test_a_syllable_of_which_bytes_are_missing_does_not_show(n_bytes: int) -> No
     assert not word.complete
 
 
-def test_sure_words_stay_at_the_first_look_and_likely_ones_at_the_second() -> None:
-    assert stable(heard(" we are here")) == 3
-    likely = heard(" we are here now", LIKELY)
-    assert stable(likely) == 0
-    assert stable(likely, remembered(likely, times_seen(likely, []))) == 3
+def test_sure_words_stay_at_once_and_others_the_later_the_less_sure_they_are() -> None:
+    assert stable(heard(" we are here now")) == 3
+    for sure, for_s in RULES.sure:
+        words = heard(" we are here now", sure)
+        assert stable(words, for_s) >= 3
+        assert not for_s or stable(words, for_s - 0.03) == 0
 
 
-def test_a_word_that_nothing_follows_has_to_be_surer() -> None:
-    assert stable(heard(" we are", 0.75)) == 1
-    assert stable(heard(" we are", SURE)) == 2
-    assert stable(heard(" we are", SURE, ended=False)) == 1
+def test_a_word_that_nothing_follows_has_to_be_sure_and_heard_again() -> None:
+    assert stable(heard(" we are", 0.75), 2.0) == 1
+    assert stable(heard(" we are")) == 1
+    assert stable(heard(" we are"), RULES.again_s) == 2
+    assert stable(heard(" we are", ended=False), RULES.again_s) == 1
 
 
-def test_a_close_look_is_believed_more() -> None:
-    words = heard(" we are here", 0.35)
-    often = remembered(words, [2, 2, 2])
-    assert stable(words, often) == 0
-    assert stable(words, often, closely=True) == 2
+def test_a_quick_look_at_a_doubtful_word_is_not_believed_however_often() -> None:
+    words = heard(" we are here", UNLIKELY)
+    assert stable(words, 2.0, closely=False) == 0
+    assert stable(words, 2.0) == 2
+
+
+def test_a_doubtful_word_holds_up_the_others_only_so_long() -> None:
+    words = [*heard(" or", UNLIKELY), *heard(" we are here")]
+    assert stable(words, sound_s=1.0 + RULES.late_s - 0.03) == 0
+    assert stable(words, sound_s=1.0 + RULES.late_s) == 3
 
 
 def test_nothing_stays_behind_a_doubtful_word() -> None:
@@ -94,38 +102,35 @@ def test_nothing_stays_behind_a_doubtful_word() -> None:
 
 def test_nothing_stays_that_ends_where_the_sound_does_or_behind_a_limit() -> None:
     words = words_of([token(" we", at_s=1.0), token(" are", at_s=2.95), token(" here", at_s=2.98)], ended=True)
-    times = times_seen(words, [])
     look = Look(words, -0.2, 0.0, closely=False)
-    assert count_stable(look, times, 3.0, LONG_S) == 1
-    assert count_stable(look, times, 9.0, LONG_S) == 3
-    assert count_stable(look, times, 9.0, 0.9) == 0
+    since_s = [1.0, 1.0, 1.0]
+    assert count_stable(look, since_s, 3.0, LONG_S) == 1
+    assert count_stable(look, since_s, 9.0, LONG_S) == 3
+    assert count_stable(look, since_s, 9.0, 0.9) == 0
 
 
-def test_in_the_beginning_another_look_has_to_hear_the_same() -> None:
-    words = heard(" we are here")
-    early_s = RULES.early_s - 0.1
-    look = Look(words, -0.2, 0.0, closely=False)
-    early = words_of([token(" we", at_s=0.3), token(" are", at_s=0.5)], ended=True)
-    assert stable(early, sound_s=early_s) == 0
-    assert count_stable(Look(early, -0.2, 0.0, closely=False), [1, 1], early_s, LONG_S) == 2
-    assert count_stable(look, [0, 0, 0], 9.0, LONG_S) == 3
+def test_nothing_stays_of_a_sound_that_is_short() -> None:
+    words = words_of([token(" we", at_s=0.3), token(" are", at_s=0.5), token(" here", at_s=0.7)], ended=True)
+    assert stable(words, 1.0, sound_s=RULES.early_s - 0.03) == 0
+    assert stable(words, 1.0, sound_s=RULES.early_s) == 3
 
 
-def test_punctuation_counts_neither_as_said_nor_as_seen() -> None:
-    before = remembered(heard(" ask not", LIKELY), [0, 0])
-    assert times_seen(heard(", ask. not"), before) == [0, 1, 1, 1]
-    assert before == [Seen("ask", 0), Seen("not", 0)]
+def test_punctuation_counts_neither_as_said_nor_as_heard() -> None:
+    before = remembered(heard(" ask not"), [1.0, 1.5])
+    assert before == [Seen("ask", 1.0), Seen("not", 1.5)]
+    assert heard_since(heard(", ask. not"), before, 2.0) == [2.0, 1.0, 2.0, 1.5]
 
 
 def test_doubtful_punctuation_stays_only_before_what_stays() -> None:
     marks = [*heard(" you"), *heard(",", UNLIKELY)]
-    assert stable(marks) == 1
-    assert stable([*marks, *heard(" ask")]) == 3
+    assert stable(marks, RULES.again_s) == 1
+    assert stable([*marks, *heard(" ask")], RULES.again_s) == 3
 
 
-def test_what_differs_from_the_look_before_has_been_seen_by_none() -> None:
-    before = [Seen("we", 3), Seen("are", 3), Seen("here", 3)]
-    assert times_seen(heard(" we were here"), before) == [4, 0, 0]
+def test_what_differs_from_the_look_before_is_new_and_what_stands_around_it_is_not() -> None:
+    before = [Seen("we", 1.0), Seen("are", 1.0), Seen("here", 1.5)]
+    assert heard_since(heard(" we were here"), before, 2.0) == [1.0, 2.0, 1.5]
+    assert heard_since(heard(" now we were not"), before, 2.0) == [2.0, 1.0, 2.0, 2.0]
 
 
 WORDS = st.lists(
@@ -141,13 +146,13 @@ def test_stable_text_only_grows_whatever_is_heard(
     seen: List[Seen] = []
     for number, (spellings, ended, closely) in enumerate(looks, 1):
         words = words_of([token(*spelling) for spelling in spellings], ended)
-        times = times_seen(words, seen)
-        count = count_stable(Look(words, -0.2, 0.0, closely), times, number * 2.0, LONG_S)
+        since_s = heard_since(words, seen, number * 2.0)
+        count = count_stable(Look(words, -0.2, 0.0, closely), since_s, number * 2.0, LONG_S)
         assert 0 <= count <= len(words)
         assert "".join(word.text for word in words).count("\ufffd") == 0
         grown = text + "".join(word.text for word in words[:count])
         assert grown.startswith(text)
-        text, seen = grown, remembered(words[count:], times[count:])
+        text, seen = grown, remembered(words[count:], since_s[count:])
 
 
 def test_a_result_goes_on_where_stable_text_ends() -> None:
@@ -162,6 +167,7 @@ def test_a_result_goes_on_where_stable_text_ends() -> None:
 def test_a_result_that_differs_a_little_goes_on_at_the_nearest_place() -> None:
     assert continuation("라디오 소리 좀 줄여달라는데", "라디오 소리 좀 주려달라는데 그게") == " 그게"
     assert continuation("이", "이값이 실제") == "값이 실제"
+    assert continuation("그렇게 어렵습니다", "그렇게 어렵습니까?") == "?"
 
 
 def test_a_result_that_says_something_else_does_not_go_on() -> None:

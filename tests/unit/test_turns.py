@@ -6,6 +6,7 @@ import multiprocessing
 
 import pytest
 
+from engine import turns
 from engine.turns import Board, Work
 
 
@@ -41,3 +42,57 @@ def test_who_does_not_take_its_turn_is_not_waited_for(board: Board) -> None:
     board.wait(0, 10.5)
     assert not board.is_next(0, 11.9)
     assert board.is_next(0, 12.1)
+
+
+def test_a_turn_is_waited_for_by_who_wants_one_and_has_not_waited_too_long(board: Board) -> None:
+    assert not board.is_waited_for(0, 10.0)
+    board.wait(1, 10.0)
+    assert board.is_waited_for(0, 11.9)
+    assert not board.is_waited_for(0, 12.1)
+    board.wait(1, 0.0)
+    assert not board.is_waited_for(0, 11.0)
+
+
+# --- where engines compute
+
+
+@pytest.fixture
+def cards() -> Board:
+    """Engines 0 and 2 on one card, 1 and 3 on another."""
+    board = Board(multiprocessing.get_context("forkserver"), 4)
+    for engine in range(4):
+        board.settle(engine, engine % 2)
+    return board
+
+
+def test_work_on_one_card_is_nothing_to_engines_on_another(cards: Board) -> None:
+    cards.mark(0, Work.LIVE)
+    cards.mark(1, Work.AHEAD)
+    assert [cards.others(engine, Work.AHEAD) for engine in range(4)] == [0, 0, 1, 1]
+    assert [cards.ahead_before(engine) for engine in range(4)] == [0, 0, 0, 1]
+
+
+def test_turns_at_live_text_are_each_cards_own(cards: Board) -> None:
+    cards.wait(0, 10.0)
+    cards.wait(1, 10.5)
+    cards.wait(3, 10.2)
+    assert [cards.is_next(engine, 11.0) for engine in (0, 1, 3)] == [True, False, True]
+    cards.wait(1, 0.0)
+    cards.wait(3, 0.0)
+    assert [cards.is_waited_for(engine, 11.0) for engine in range(4)] == [True, False, True, False]
+
+
+def test_a_card_has_seats_of_its_own_and_the_processor_one_for_each_core(
+    cards: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "CORES", 32)
+    cards.settle(2, None)
+    assert [cards.seats(engine) for engine in (0, 1, 2)] == [4, 4, 32]
+    monkeypatch.setattr(turns, "CORES", 2)
+    assert [cards.seats(engine) for engine in (0, 2)] == [2, 2]
+
+
+def test_an_engine_that_comes_back_elsewhere_counts_there(cards: Board) -> None:
+    cards.mark(2, Work.LIVE)
+    cards.settle(2, 1)
+    assert [cards.others(engine, Work.LIVE) for engine in (0, 1)] == [0, 1]
