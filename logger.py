@@ -1,4 +1,4 @@
-"""One log for all processes: console and a file that turns at midnight.
+"""One log for all processes: console and a file that turns at midnight, and before when it has got too long.
 
     engine process ── queue ──▶ server process ── queue ──▶ one writer thread ──▶ console, file
 
@@ -7,31 +7,49 @@ Only the server writes. An engine hands its records to its own queue (`forward_r
 """
 
 import contextlib
+import datetime
+import json
 import logging
 import logging.handlers
+import os
 import queue
+import re
+import stat
 import sys
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable, Dict, List, Tuple
 
 _FORMAT = "%(asctime)s %(levelname)-7s %(processName)s: %(message)s"
-_KEPT_FILES = 30  # one a day
+_KEPT_FILES = 30  # one a day, or as many as a day has
+_FIELDS = "fields"  # of a record, as an attribute
+_TURNED = re.compile(r"\.(\d{4}-\d{2}-\d{2})(?:\.(\d+))?")  # what is added to the name of a file that was turned
 
 
 class LogError(Exception):
     """The log file cannot be written; the text is one line for the person who configured it."""
 
 
+def fields(**values: Any) -> Dict[str, Any]:
+    """`extra` of a log call: what its line says, for programs. They stand in the line where the log is JSON."""
+    return {_FIELDS: values}
+
+
 class ServerLog:
     """The server's end: everything logged in this process goes through a queue to console and file.
+
+    Args:
+        level: below which nothing is logged.
+        path: of the file.
+        form: `text`, or `json` for one object a line.
+        max_mb: that the file may have before it is turned; 0 for any.
 
     Raises:
         LogError: when `path` cannot be written.
     """
 
-    def __init__(self, level: str, path: str) -> None:
-        formatter = logging.Formatter(_FORMAT)
-        console, file = _ConsoleHandler(), _open_file(path)
+    def __init__(self, level: str, path: str, form: str = "text", max_mb: int = 0) -> None:
+        formatter = _JsonFormatter() if form == "json" else logging.Formatter(_FORMAT)
+        console, file = _ConsoleHandler(), _open_file(path, max_mb)
         for handler in (console, file):
             handler.setFormatter(formatter)
         self._file = file
@@ -66,13 +84,29 @@ def _install(handler: logging.Handler, level: str) -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
-def _open_file(path: str) -> logging.handlers.TimedRotatingFileHandler:
+def _open_file(path: str, max_mb: int) -> logging.handlers.TimedRotatingFileHandler:
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        return _FileHandler(path, when="midnight", backupCount=_KEPT_FILES, encoding="utf-8")
+        return _FileHandler(path, max_mb * 1_000_000)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or error
         raise LogError(f"logging.log_path: cannot write {path!r}: {reason}") from error
+
+
+class _JsonFormatter(logging.Formatter):
+    """One object a line, with the fields of the record behind what every line has."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.datetime.fromtimestamp(record.created).astimezone()
+        line = {
+            "time": time.isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "process": record.processName,
+            "logger": record.name,
+            "message": super().format(record),
+            **getattr(record, _FIELDS, {}),
+        }
+        return json.dumps(line, ensure_ascii=False)
 
 
 class _ConsoleHandler(logging.StreamHandler):  # type: ignore[type-arg]
@@ -86,10 +120,45 @@ class _ConsoleHandler(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 class _FileHandler(logging.handlers.TimedRotatingFileHandler):
-    """Says once on the console when the file cannot be written (disk full), and again only after it could."""
+    """Turns at midnight, and from `max_bytes` on (0: never). Turned files are called `.DATE`, or `.DATE.001` and so on.
+
+    Says once on the console when the file cannot be written (disk full), and again only after it could.
+    """
 
     _failing = False
     _said = False
+
+    def __init__(self, path: str, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        super().__init__(path, when="midnight", backupCount=_KEPT_FILES, encoding="utf-8")
+
+    def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802 - logging's name
+        """At midnight, or when it has got too long."""
+        return bool(super().shouldRollover(record)) or self._is_long()
+
+    def _is_long(self) -> bool:
+        if not self._max_bytes or self.stream is None:
+            return False
+        status = os.fstat(self.stream.fileno())
+        return stat.S_ISREG(status.st_mode) and status.st_size >= self._max_bytes
+
+    def rotation_filename(self, default_name: str) -> str:
+        """As it would be, with a number behind it where the day has several files."""
+        parts = [int(part or 0) for turned, part in self._turned() if default_name == f"{self.baseFilename}.{turned}"]
+        return f"{default_name}.{max(parts, default=0) + 1:03d}" if self._max_bytes or parts else default_name
+
+    def getFilesToDelete(self) -> List[str]:  # noqa: N802 - logging's name
+        """The oldest of those that are too many."""
+        turned = sorted(self._turned(), key=lambda one: (one[0], int(one[1] or 0)))
+        names = [f"{self.baseFilename}.{date}" + (f".{part}" if part else "") for date, part in turned]
+        return names[: max(0, len(names) - _KEPT_FILES)]
+
+    def _turned(self) -> List[Tuple[str, str]]:
+        """Date and number of the files that there are."""
+        path = Path(self.baseFilename)
+        behind = (name.name[len(path.name) :] for name in path.parent.iterdir() if name.name.startswith(path.name))
+        matches = [match for match in map(_TURNED.fullmatch, behind) if match]
+        return [(match[1], match[2] or "") for match in matches]
 
     def emit(self, record: logging.LogRecord) -> None:
         self._failing = False

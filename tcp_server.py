@@ -1,7 +1,8 @@
 """The server's start and stop: configuration, log, signals, exit status.
 
 main ─▶ EnginePool (asr_process.py) ─▶ engines
-     └▶ Acceptor (server/acceptor.py) ─▶ a Connection and a thread for each client
+     ├▶ Acceptor (server/acceptor.py) ─▶ a Connection and a thread for each client
+     └▶ Monitor (server/monitor.py) ─▶ who asks for figures and health
 """
 
 import argparse
@@ -9,7 +10,6 @@ import enum
 import logging
 import os
 import queue
-import resource
 import signal
 import socket
 import sys
@@ -21,10 +21,17 @@ import logger
 from asr_process import EnginePool
 from boundary.settings import engine_settings
 from config.reading import ConfigError, load_config
-from config.sections import NetworkConfig, ServerConfig
+from config.sections import ServerConfig
 from server.acceptor import Acceptor
-from server.listening import ActivationError, take_listener
+from server.connection import House
+from server.deep import DeepCheck, EngineCheck
+from server.health import HealthCheck
+from server.listening import ActivationError, CannotListen, take_listener
+from server.metrics import Metrics
+from server.monitor import Monitor
 from server.tls import TlsError
+from service.descriptors import make_room
+from service.manager import READY, STOPPING, Watchdog, tell
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +88,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     try:
         inherited = take_listener()
         config = load_config(path)
-        log = logger.ServerLog(config.logging.level, config.logging.log_path)
+        log = logger.ServerLog(
+            config.logging.level, config.logging.log_path, config.logging.format, config.logging.max_mb
+        )
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
@@ -97,14 +106,15 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 def _run(config: ServerConfig, inherited: Optional[socket.socket]) -> int:
     _make_room(config)
     events = _Events()
-    pool = EnginePool(engine_settings(config), lambda: events.put(_Event.READY), events.put)
+    metrics = Metrics()
+    pool = EnginePool(engine_settings(config), lambda: events.put(_Event.READY), events.put, metrics)
     try:
-        acceptor = Acceptor(config, pool, inherited)
-    except TlsError as error:
+        acceptor = Acceptor(House(config, pool, metrics), inherited)
+        health = HealthCheck(pool, acceptor, DeepCheck(EngineCheck(config, pool)))
+        monitor = Monitor(config, health, metrics)
+    except (TlsError, CannotListen) as error:
         _log.critical("%s", error)
         return EXIT_FAILED
-    except (OSError, UnicodeError) as error:  # UnicodeError: an address that is none
-        return _report_no_listener(config.network, error)
     _log.info(
         "starting %d engine%s: model %s on %s, language %s",
         config.model.channel,
@@ -113,21 +123,22 @@ def _run(config: ServerConfig, inherited: Optional[socket.socket]) -> int:
         config.model.device,
         config.model.language,
     )
+    monitor.start()
+    watchdog = Watchdog(lambda: health.alive().is_good)
+    watchdog.start()
     pool.start()
     try:
         return _serve(config, acceptor, events)
     finally:
+        watchdog.stop()
         pool.stop()
+        monitor.stop()
 
 
 def _make_room(config: ServerConfig) -> None:
     """Let this process open as many descriptors as its clients and engines may need, if it may."""
     needed = _DESCRIPTORS_EACH * (config.network.max_connections + config.model.channel) + _DESCRIPTORS_OWN
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return
-    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    allowed = make_room(needed)
     if allowed < needed:
         _log.warning(
             "network.max_connections: %d may need %d descriptors, %d may be opened; lower it, or raise ulimit -n",
@@ -142,9 +153,12 @@ def _serve(config: ServerConfig, acceptor: Acceptor, events: _Events) -> int:
     if event is _Event.READY:
         try:
             acceptor.start()
-        except OSError as error:
-            return _report_no_listener(config.network, error)
+        except CannotListen as error:
+            _log.critical("%s", error)
+            return EXIT_FAILED
+        tell(READY)
         event = events.get()
+        tell(STOPPING)
         _log.info("stopping: sessions in progress have %g s to finish", config.network.drain_timeout)
     status = EXIT_OK
     if isinstance(event, str):
@@ -165,12 +179,6 @@ def _serve(config: ServerConfig, acceptor: Acceptor, events: _Events) -> int:
 def _stop(acceptor: Acceptor, events: _Events) -> None:
     acceptor.stop()
     events.put(_Event.STOPPED)
-
-
-def _report_no_listener(network: NetworkConfig, error: Exception) -> int:
-    reason = getattr(error, "strerror", None) or error
-    _log.critical("network: cannot listen on %s port %d: %s", network.ip, network.port, reason)
-    return EXIT_FAILED
 
 
 if __name__ == "__main__":

@@ -12,5 +12,16 @@ tls.py          the same under TLS
 recording.py    what a client sent, kept in a file
 pace.py         how fast a client may send, how often a quiet one is looked at (pure)
 supervision.py  which engine runs, which session has which (pure; `asr_process.py` acts for it)
+process.py      a process that was forked, and its queues
+weights.py      the process that lends the weights to engines on cards
 load.py         how busy the engines are, for the log (pure)
+latencies.py    median and worst of a session's latencies (pure)
+metrics.py      what is measured, for Prometheus
+memory.py       how much memory an engine takes
+health.py       whether clients are served
+deep.py         whether an engine recognises: lets one hear `clip.py`
+clip.py         a sound that is built in (pure)
+monitor.py      the doors for those who ask: HTTP, and the agent of a balancer
 """
+
+VERSION = "unreleased"

@@ -18,7 +18,11 @@ _IPV6_SUBSCRIBER_BITS = 64
 
 
 class Refused(Exception):
-    """The client is closed unread; the text says why."""
+    """The client is closed unread; the text says why, `cause` in one word."""
+
+    def __init__(self, reason: str, cause: str) -> None:
+        super().__init__(reason)
+        self.cause = cause
 
 
 class Admission:
@@ -30,16 +34,21 @@ class Admission:
         self._total = 0
         self._open: CounterType[str] = Counter()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether nobody may enter for now, whoever it is."""
+        return self._total >= self._network.max_connections
+
     def enter(self, host: str) -> None:
         """One more connection from `host`, an address as text; raises Refused."""
         address = _parse(host)
         if self._allowed and not any(address in network for network in self._allowed):
-            raise Refused("network.allow does not list its address")
-        if self._total >= self._network.max_connections:
-            raise Refused("network.max_connections is reached")
+            raise Refused("network.allow does not list its address", "not_allowed")
+        if self.is_full:
+            raise Refused("network.max_connections is reached", "max_connections")
         subscriber = _subscriber(address)
         if 0 < self._network.max_per_ip <= self._open[subscriber]:
-            raise Refused("network.max_per_ip is reached")
+            raise Refused("network.max_per_ip is reached", "max_per_ip")
         self._open[subscriber] += 1
         self._total += 1
 

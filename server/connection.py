@@ -12,17 +12,21 @@ import logging
 import math
 import select
 import time
-from typing import Optional
+from typing import NamedTuple, Optional, Union
 
 from asr_process import EnginePool
+from boundary.messages import Recognized
 from config.sections import ServerConfig
+from logger import fields
 from protocol.packets import loggable
 from server import session as asked
+from server.latencies import Latencies
 from server.mailbox import Mailbox
+from server.metrics import REFUSALS, Metrics
 from server.outbox import Outbox
 from server.pace import quiet_pause_s
 from server.recording import Recording
-from server.session import Message, Phase, Session
+from server.session import Ending, Message, Phase, Session
 from server.stream import Stream
 from server.supervision import Granted, Refused
 from server.tls import TlsFailed
@@ -40,31 +44,41 @@ _JUST_LEFT_S = 0.2  # a client that leaves and comes back at once can be faster 
 LAST_WORDS_S = _LINGER_S  # that a connection may take once its session is over and its client reads
 
 
+class House(NamedTuple):
+    """What all connections share."""
+
+    config: ServerConfig
+    pool: EnginePool
+    metrics: Metrics
+
+
 class Connection:
     """One client from accept to close, in the thread that calls `run`.
 
     Args:
         stream: to the client.
         mailbox: its own.
-        name: for the log.
-        config: of the server.
-        pool: the engines.
+        number: of the session, which no other has.
+        peer: the client's address.
+        house: what it shares with the others.
     """
 
-    def __init__(
-        self, stream: Stream, mailbox: Mailbox[Message], name: str, config: ServerConfig, pool: EnginePool
-    ) -> None:
-        self.name = name
+    def __init__(self, stream: Stream, mailbox: Mailbox[Message], number: int, peer: str, house: House) -> None:
+        self.name = f"session {number} ({peer})"
+        self._number = number
         self._stream = stream
-        self._config = config
-        self._pool = pool
-        self._session = Session(config, time.monotonic())
-        self._outbox = Outbox(config.network.socket_timeout)
+        self._config, self._pool, self._metrics = house
+        self._session = Session(self._config, time.monotonic())
+        self._outbox = Outbox(self._config.network.socket_timeout)
         self._mailbox = mailbox
-        self._number: Optional[int] = None  # of the session in the pool
+        self._requested_s: Optional[float] = None  # an engine of the pool
+        self._waited_s = 0.0  # for it
+        self._audio_s = 0.0  # of the session that the metrics have
+        self._latencies = Latencies()
+        self._partials = 0
         self._recording: Optional[Recording] = None
         self._pause_until_s = -math.inf  # before that the client is not looked at
-        self._trickle_bytes = int(_TRICKLE_S * config.audio.bytes_per_second)
+        self._trickle_bytes = int(_TRICKLE_S * self._config.audio.bytes_per_second)
         self._poll = select.poll()
         self._poll.register(self._mailbox.fileno(), select.POLLIN)
 
@@ -83,21 +97,20 @@ class Connection:
         except TlsFailed:
             raise
         except Exception:
-            _log.exception("%s: the connection fails", self.name)
+            _log.exception("%s: the connection fails", self.name, extra=fields(session=self._number))
         finally:
             self.close()
 
     def close(self) -> None:
         """Let go of everything; `run` does it too."""
-        self._session.left("the connection failed")  # unless it has ended
+        self._session.left("the connection failed", Ending.BROKEN)  # unless it has ended
         self._mailbox.close()
-        if self._number is not None:
+        if self._requested_s is not None:
             self._pool.release(self._number)
         self._stream.close()
         if self._recording is not None:
             self._recording.close()
-        if self._session.slot is not None:
-            self._log_end(self._session.slot)
+        self._tell_end()
 
     # --- waiting
 
@@ -129,7 +142,7 @@ class Connection:
         elif looking:
             session.tick(now_s, looked_s=began_s)
         if self._outbox.due_s <= began_s:
-            self._leave("the client does not read")
+            self._leave("the client does not read", Ending.NOT_READING)
         session.tick(now_s, looked_s=-math.inf)
         self._act()
 
@@ -146,13 +159,31 @@ class Connection:
 
     def _hear(self) -> None:
         for message in self._mailbox.take():
-            waiting = self._session.phase is Phase.WAITING
-            self._session.handle(message, time.monotonic())
-            user = loggable(self._session.user)
-            if waiting and isinstance(message, Granted):
-                _log.info("%s starts: engine %d, user %s", self.name, message.slot, user)
-            elif waiting and isinstance(message, Refused):
-                _log.info("%s: no engine is free for user %s", self.name, user)
+            if not self._session.ended:
+                self._tell(message, was_waiting=self._session.phase is Phase.WAITING)
+
+    def _tell(self, message: Message, was_waiting: bool) -> None:
+        """Let the session know."""
+        now_s = time.monotonic()
+        self._session.handle(message, now_s)
+        if isinstance(message, Recognized):
+            if message.end_s > message.start_s:
+                self._metrics.segment(_result_of(message))
+        elif was_waiting and isinstance(message, (Granted, Refused)):
+            self._tell_begin(message, now_s)
+
+    def _tell_begin(self, message: Union[Granted, Refused], now_s: float) -> None:
+        """Of the session, or that there is none: to the log, and to the metrics."""
+        assert self._requested_s is not None
+        self._waited_s = now_s - self._requested_s
+        user = loggable(self._session.user)
+        told = {"session": self._number, "user": user}
+        if isinstance(message, Refused):
+            _log.info("%s: no engine is free for user %s", self.name, user, extra=fields(event="refused", **told))
+            return
+        self._metrics.began(self._waited_s)
+        told = fields(event="session_started", engine=message.slot, waited_s=round(self._waited_s, 3), **told)
+        _log.info("%s starts: engine %d, user %s", self.name, message.slot, user, extra=told)
 
     # --- the client
 
@@ -189,6 +220,7 @@ class Connection:
                 return
             for action in actions:
                 self._perform(action)
+            self._count_audio()
             self._flush()
 
     def _flush(self) -> None:
@@ -199,24 +231,37 @@ class Connection:
 
     def _perform(self, action: asked.Action) -> None:
         if isinstance(action, asked.HandOn):
-            self._pool.hand_on(self._need_number(), action.content)
+            self._pool.hand_on(self._number, action.content)
         elif isinstance(action, asked.Send):
-            self._outbox.add(action.packets, time.monotonic())
+            self._queue(action)
         elif isinstance(action, asked.Record):
             self._record(action.pcm)
         elif isinstance(action, asked.RequestEngine):
-            patience_s = max(self._config.network.engine_wait, _JUST_LEFT_S)
-            self._number = self._pool.request(self.post, patience_s)
+            self._requested_s = time.monotonic()
+            self._pool.request(self._number, self.post, max(self._config.network.engine_wait, _JUST_LEFT_S))
         elif isinstance(action, asked.AskStatus):
             self._session.tell_status(self._pool.states(), time.monotonic())
         elif isinstance(action, asked.Finish):
-            self._pool.finish(self._need_number())
+            self._pool.finish(self._number)
         elif isinstance(action, asked.Release):
-            self._pool.release(self._need_number())
+            self._pool.release(self._number)
 
-    def _need_number(self) -> int:
-        assert self._number is not None
-        return self._number
+    def _queue(self, action: asked.Send) -> None:
+        """Packets for the client."""
+        now_s = time.monotonic()
+        self._outbox.add(action.packets, now_s)
+        if isinstance(action.news, Recognized):
+            self._latencies.add(now_s - action.news.ended_s)
+            self._metrics.sent_result(now_s - action.news.ended_s)
+        elif action.news is not None:
+            self._partials += 1
+            self._metrics.sent_partial(now_s - action.news.came_s)
+
+    def _count_audio(self) -> None:
+        audio_s = self._session.audio_s
+        if audio_s > self._audio_s:
+            self._metrics.heard(audio_s - self._audio_s)
+            self._audio_s = audio_s
 
     def _record(self, pcm: bytes) -> None:
         if self._config.logging.save_pcm:
@@ -226,8 +271,8 @@ class Connection:
 
     # --- the end
 
-    def _leave(self, why: str = "the client went away") -> None:
-        self._session.left(why)
+    def _leave(self, why: str = "the client went away", ending: Ending = Ending.LEFT) -> None:
+        self._session.left(why, ending)
         self._outbox.clear()
 
     def _say_goodbye(self) -> None:
@@ -256,16 +301,57 @@ class Connection:
             return self._stream.recv(_RECEIVE_BYTES) != b""
         return is_open
 
-    def _log_end(self, slot: int) -> None:
+    def _tell_end(self) -> None:
+        """Of the session, or of a client that got none: to the metrics, and of a session to the log."""
         session = self._session
-        audio_s = session.audio_s
+        assert session.ending is not None
+        if session.slot is not None:
+            self._metrics.ended(session.ending)
+            self._log_end(session.slot)
+        elif session.ending.value in REFUSALS:
+            self._metrics.refused(session.ending.value)
+
+    def _log_end(self, slot: int) -> None:
+        session, latencies = self._session, self._latencies
+        audio_s, user = session.audio_s, loggable(session.user)
+        real_time_factor = session.busy_s / audio_s if audio_s else 0.0
+        told = fields(
+            event="session_ended",
+            session=self._number,
+            engine=slot,
+            user=user,
+            waited_s=round(self._waited_s, 3),
+            audio_s=round(audio_s, 3),
+            segments=session.segments,
+            suppressed=session.suppressed,
+            partials=self._partials,
+            latency_median_s=round(latencies.median_s, 3),
+            latency_worst_s=round(latencies.worst_s, 3),
+            real_time_factor=round(real_time_factor, 3),
+            outcome=session.outcome,
+            ending=session.ending.value if session.ending else "",
+        )
         _log.info(
-            "%s ends: engine %d, user %s, %.1f s of audio, %d segments, real-time factor %.2f: %s",
+            "%s ends: engine %d, user %s, waited %.1f s, %.1f s of audio, %d segments (%d suppressed), %d partials, "
+            "latency %.2f s (worst %.2f s), real-time factor %.2f: %s",
             self.name,
             slot,
-            loggable(session.user),
+            user,
+            self._waited_s,
             audio_s,
             session.segments,
-            session.busy_s / audio_s if audio_s else 0.0,
+            session.suppressed,
+            self._partials,
+            latencies.median_s,
+            latencies.worst_s,
+            real_time_factor,
             session.outcome,
+            extra=told,
         )
+
+
+def _result_of(segment: Recognized) -> str:
+    """One of SEGMENT_RESULTS."""
+    if segment.text:
+        return "text"
+    return "suppressed" if segment.is_suppressed else "empty"

@@ -2,6 +2,7 @@
 
 Errors:
     ActivationError   what was handed over is no socket to listen on; the text is one line
+    CannotListen      an address cannot be had; the text is one line
 """
 
 import os
@@ -13,6 +14,20 @@ _FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
 
 class ActivationError(Exception):
     """What was handed over cannot be used; the text is one line for who wrote the unit."""
+
+
+class CannotListen(Exception):
+    """An address cannot be had; the text is one line for who configured it.
+
+    Args:
+        section: of the configuration.
+        ip, port: that it names.
+        error: what the system says: OSError, or UnicodeError for what is no address.
+    """
+
+    def __init__(self, section: str, ip: str, port: int, error: Exception) -> None:
+        reason = getattr(error, "strerror", None) or error
+        super().__init__(f"{section}: cannot listen on {ip} port {port}: {reason}")
 
 
 def take_listener() -> Optional[socket.socket]:
@@ -39,8 +54,15 @@ def take_listener() -> Optional[socket.socket]:
     return listener
 
 
-def bind(ip: str, port: int) -> socket.socket:
-    """A socket of this process's own, not listening yet. Raises OSError, and UnicodeError for what is no address."""
+def bind_for(section: str, ip: str, port: int) -> socket.socket:
+    """A socket of this process's own, not listening yet, for a section of the configuration. Raises CannotListen."""
+    try:
+        return _bind(ip, port)
+    except (OSError, UnicodeError) as error:
+        raise CannotListen(section, ip, port, error) from error
+
+
+def _bind(ip: str, port: int) -> socket.socket:
     family, kind, protocol, _, address = socket.getaddrinfo(ip, port, type=socket.SOCK_STREAM)[0]
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -70,6 +70,22 @@ class Phase(enum.Enum):
     ENDED = "the last packets are out"
 
 
+class Ending(enum.Enum):
+    """How a session ended, in one word."""
+
+    COMPLETED = "completed"
+    STATUS = "status"  # that was all its client wanted
+    LEFT = "left"
+    NOT_READING = "not_reading"
+    FOREIGN = "foreign_protocol"
+    BROKEN = "broken"
+    SERVER_TOO_BUSY = "server_too_busy"
+    ILLEGAL_PACKET = "illegal_packet"
+    TIMEOUT = "timeout"
+    ENGINE_FAILED = "engine_failed"
+    SERVER_STOPPING = "server_stopping"
+
+
 # --- what the server wants -------------------------------------------------------------------
 
 
@@ -104,9 +120,10 @@ Message = Union[SessionMessage, NoNewSession, CutShort, EndNow]
 
 @dataclass(frozen=True)
 class Send:
-    """To the client."""
+    """To the client. `news`: what it says, where the time matters."""
 
     packets: bytes
+    news: Optional[Union[Recognized, Heard]] = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +173,7 @@ class Session:
     Attributes:
         phase: where it stands.
         outcome: how it ended; "" while it has not.
+        ending: the same in one word; None while it has not.
         has_last_words: it has ended, and the client is there to read why.
         user: as the client says.
         slot: of its engine; None before it has one.
@@ -183,12 +201,14 @@ class Session:
         self._in_utterance = False  # as far as the engine has said
         self.phase = Phase.OPENING
         self.outcome = ""
+        self.ending: Optional[Ending] = None
         self.has_last_words = False
         self.user = ""
         self.slot: Optional[int] = None
         self.unsent_bytes = 0
         self.audio_bytes = 0
         self.segments = 0
+        self.suppressed = 0  # of them, whose text was taken for noise
         self.busy_s = 0.0  # of its engine, with its segments
 
     # --- what is asked of it
@@ -242,7 +262,7 @@ class Session:
         try:
             self._protocol.receive(data)
         except MagicMismatch:
-            self._end("the client speaks something else")
+            self._end("the client speaks something else", Ending.FOREIGN)
             return
         self._advance(now_s)
         self._silent_since_s = now_s
@@ -254,14 +274,14 @@ class Session:
         asked, self._asked = self._asked, None
         packets = b"".join(status_packet(slot, state.value) for slot, state in enumerate(states))
         if asked is not None and asked.closing:
-            self._end("status", packets + END_PACKET)
+            self._end("status", Ending.STATUS, packets + END_PACKET)
         else:
             self._send(packets)
             self._go_on(now_s)
 
-    def left(self, why: str = "the client went away") -> None:
+    def left(self, why: str = "the client went away", ending: Ending = Ending.LEFT) -> None:
         """Nobody is there any more."""
-        self._end(why)
+        self._end(why, ending)
 
     def sent(self, n_bytes: int, now_s: float) -> None:
         """The client has taken so much."""
@@ -467,9 +487,10 @@ class Session:
 
     def _take_result(self, segment: Recognized) -> None:
         self.segments += segment.end_s > segment.start_s
+        self.suppressed += segment.is_suppressed
         self.busy_s += segment.busy_s
         if segment.text:
-            self._send(_packet_of(segment))
+            self._send(_packet_of(segment), segment)
         if self._settings.events:
             done = UtteranceDone(segment.start_s, segment.end_s, segment.cause, bool(segment.text))
             self._send(event_packet(done))
@@ -479,7 +500,7 @@ class Session:
         if isinstance(news, Happened):
             self._send(event_packet(news.event))
         elif self.unsent_bytes < _LIVE_HIGH_WATER_BYTES:
-            self._send(partial_packet(news.partial, self._settings.detail))
+            self._send(partial_packet(news.partial, self._settings.detail), news)
 
     def _cut_short(self, cut: CutShort, now_s: float) -> None:
         if self.phase in (Phase.OPENING, Phase.WAITING):
@@ -495,25 +516,26 @@ class Session:
         if self._cut is not None:
             self._fail(self._cut.code, self._cut.detail)
         else:
-            self._end("completed", END_PACKET)
+            self._end("completed", Ending.COMPLETED, END_PACKET)
 
     def _fail(self, code: ErrorCode, detail: str = "") -> None:
-        self._end(f"{code.value} {detail}".strip(), error_packet(code, detail) + END_PACKET)
+        self._end(f"{code.value} {detail}".strip(), Ending[code.name], error_packet(code, detail) + END_PACKET)
 
-    def _end(self, outcome: str, packets: bytes = b"") -> None:
+    def _end(self, outcome: str, ending: Ending, packets: bytes = b"") -> None:
         if self.ended:
             return
         if self.phase is not Phase.OPENING:
             self._actions.append(Release())
         self.phase = Phase.ENDED
         self.outcome = outcome
+        self.ending = ending
         if packets:
             self.has_last_words = True
             self._send(packets)
 
-    def _send(self, packets: bytes) -> None:
+    def _send(self, packets: bytes, news: Optional[Union[Recognized, Heard]] = None) -> None:
         self.unsent_bytes += len(packets)
-        self._actions.append(Send(packets))
+        self._actions.append(Send(packets, news))
 
 
 def _packet_of(segment: Recognized) -> bytes:

@@ -13,7 +13,7 @@ what has to be done about it comes back as actions, in order. `asr_process.Engin
 import enum
 import math
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, Union
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Union
 
 from boundary.messages import (
     Abort,
@@ -28,6 +28,8 @@ from boundary.messages import (
     Input,
     Open,
     Opened,
+    Ping,
+    Pong,
     Ready,
     Recognized,
     StartFailed,
@@ -41,6 +43,8 @@ _SLOW_START = 4.0  # times as long as the longest start so far: a later one that
 _OVERSLEPT_S = 1.0
 _FOR_SESSIONS = (Consumed, Happened, Heard, Recognized, Closed)
 _CLEARING_UP_S = 0.7  # an engine whose client has left is worth this long a wait
+_FRESH_S = 1.0  # an idle engine that has said something since is there
+_FRESH_AT_WORK_S = 3.0  # one that recognises says so every second
 
 
 class EngineState(enum.Enum):
@@ -49,6 +53,33 @@ class EngineState(enum.Enum):
     STARTING = "starting"
     SLEEPING = "sleeping"
     RUNNING = "running"
+
+
+class Loss(enum.Enum):
+    """How an engine was lost."""
+
+    DIED = "died"
+    HUNG = "hung"
+    FAILED_START = "failed_start"
+    SLOW_START = "slow_start"
+    NO_ROOM = "no_room"  # no process, descriptor or memory to start it
+    WEIGHTS = "weights"  # the process that had lent it the weights was
+
+
+class Look(NamedTuple):
+    """What the engines do at a moment, from a client's point of view.
+
+    Attributes:
+        total: how many there are.
+        free: a client would get one of these at once, and they are known to be there.
+        silent: they should be free, and do not answer.
+        used: a session has them.
+    """
+
+    total: int
+    free: int
+    silent: int
+    used: int
 
 
 # --- what a session is told ------------------------------------------------------------------
@@ -112,10 +143,11 @@ class Inform:
 
 @dataclass(frozen=True)
 class Lost:
-    """The slot's process is gone and will be replaced: for the log."""
+    """The slot's process is gone and will be replaced: for the log and the metrics."""
 
     slot: int
     reason: str
+    loss: Loss
 
 
 @dataclass(frozen=True)
@@ -163,18 +195,22 @@ class _Slot:
     ready_s: float = 0.0  # when it was
     served: bool = False  # at least one session from beginning to end
     hung: bool = False  # it has been ended for that
+    bereft: bool = False  # it has been ended for want of weights
     session: int = 0  # that has it, while leased
     ending: bool = False  # it has been told that the session is over
     owed_answers: int = 0
     owed_since_s: float = 0.0
+    heard_s: float = -math.inf  # something from it
+    asked_s: float = math.inf  # whether it is there, and it has not answered
 
     def begin(self, now_s: float) -> None:
         """A process is started."""
         self.phase = _Phase.STARTING
         self.start_due_s = math.inf
-        self.afresh = self.served = self.hung = self.ending = False
+        self.afresh = self.served = self.hung = self.bereft = self.ending = False
         self.excuse = ""
         self.owed_answers = 0
+        self.asked_s = math.inf
         self.started_s = self.owed_since_s = now_s
 
     def owe(self, now_s: float) -> None:
@@ -205,15 +241,52 @@ class Supervision:
         self._slots = [_Slot(index) for index in range(n_engines)]
         self._tickets: Dict[int, _Ticket] = {}  # by session, first come first
         self._leases: Dict[int, _Slot] = {}  # by session, as long as it wants its results
+        self._giving_way: Set[int] = set()  # sessions with an engine, until somebody else wants it
         self._longest_start_s = 0.0
         self._all_ready = False
         self._over = False  # stopped, or given up
         self.next_due_s = math.inf  # when `due` has something to do, or may have
 
     def states(self) -> List[EngineState]:
-        """What each engine does, in order."""
+        """What each engine does, in order; one whose session gives way is free to others."""
         told = {_Phase.IDLE: EngineState.SLEEPING, _Phase.LEASED: EngineState.RUNNING}
-        return [told.get(slot.phase, EngineState.STARTING) for slot in self._slots]
+        return [
+            EngineState.SLEEPING if self._gives_way(slot) else told.get(slot.phase, EngineState.STARTING)
+            for slot in self._slots
+        ]
+
+    # --- who wants to know whether an engine is free
+
+    def ask_idle(self, now_s: float) -> List[Action]:
+        """Ask engines that are free, and have said nothing for a while, whether they are there.
+
+        That is an answer which they owe: one that freezes while nobody uses it is replaced too.
+        """
+        asked = []
+        for slot in self._slots:
+            if slot.phase is _Phase.IDLE and slot.asked_s == math.inf and now_s - slot.heard_s >= _FRESH_S:
+                slot.asked_s = now_s
+                slot.owe(now_s)
+                asked.append(slot)
+        return [Tell(slot.index, Ping()) for slot in asked]
+
+    def awaits_answer(self, since_s: float) -> bool:
+        """Whether a free engine was asked since then, and has not answered."""
+        return any(slot.phase is _Phase.IDLE and since_s <= slot.asked_s < math.inf for slot in self._slots)
+
+    def look(self, now_s: float) -> Look:
+        """What the engines do, to be told to who began to ask at `now_s`."""
+        free = silent = used = 0
+        for slot in self._slots:
+            if slot.phase is _Phase.IDLE or self._gives_way(slot):
+                is_there = slot.heard_s >= now_s - (_FRESH_S if slot.phase is _Phase.IDLE else _FRESH_AT_WORK_S)
+                free, silent = free + is_there, silent + (not is_there)
+            else:
+                used += slot.phase is _Phase.LEASED
+        return Look(len(self._slots), free, silent, used)
+
+    def _gives_way(self, slot: _Slot) -> bool:
+        return slot.phase is _Phase.LEASED and slot.session in self._giving_way
 
     # --- sessions
 
@@ -221,12 +294,34 @@ class Supervision:
         """A session wants an engine: it gets one now, in its turn, or after `patience_s` none."""
         if self._over:
             return [Inform(session, Refused())]
-        idle = next((slot for slot in self._slots if slot.phase is _Phase.IDLE), None)
+        idle = self._idle
         if idle is not None:
             return self._grant(idle, session, now_s)
         self._tickets[session] = _Ticket(now_s + patience_s)
         self.next_due_s = min(self.next_due_s, now_s + patience_s)
-        return []
+        return self._take_back(now_s)
+
+    def borrow(self, session: int, now_s: float) -> List[Action]:
+        """A session wants an engine that is idle now, until somebody else wants it: then it is Refused after all."""
+        idle = None if self._over else self._idle
+        if idle is None:
+            return [Inform(session, Refused())]
+        self._giving_way.add(session)
+        return self._grant(idle, session, now_s)
+
+    @property
+    def _idle(self) -> Optional[_Slot]:
+        """One that is there, if there is one; of those the first."""
+        idle = [slot for slot in self._slots if slot.phase is _Phase.IDLE]
+        return min(idle, key=lambda slot: slot.asked_s < math.inf, default=None)
+
+    def _take_back(self, now_s: float) -> List[Action]:
+        """Somebody waits: one of those that give way has to."""
+        slot = next((slot for slot in self._leases.values() if self._gives_way(slot)), None)
+        if slot is None:
+            return []
+        session = slot.session
+        return [Inform(session, Refused()), *self.release(session, now_s)]
 
     def hand_on(self, session: int, content: Content, now_s: float) -> List[Action]:
         """The session's client has sent something. Nothing is done where the session has no engine any more."""
@@ -244,6 +339,7 @@ class Supervision:
     def release(self, session: int, now_s: float) -> List[Action]:
         """The session is over, or given up, whatever it has: nothing more is told to it."""
         self._tickets.pop(session, None)
+        self._giving_way.discard(session)
         slot = self._leases.pop(session, None)
         return [] if slot is None else self._end(slot, Abort(session), now_s)
 
@@ -271,19 +367,22 @@ class Supervision:
     def heard(self, index: int, answer: Answer, now_s: float) -> List[Action]:
         """The slot's process has said something, so it is alive: what it still owes counts from now."""
         slot = self._slots[index]
-        slot.owed_since_s = now_s
+        slot.owed_since_s = slot.heard_s = now_s
         if isinstance(answer, Ready):
             return self._ready(slot, now_s)
         if isinstance(answer, StartFailed):
             slot.excuse = answer.reason
             return []
-        if isinstance(answer, (Opened, Consumed, Closed)):
+        if isinstance(answer, Pong):
+            slot.asked_s = math.inf
+        if isinstance(answer, (Pong, Opened, Consumed, Closed)):
             slot.owed_answers -= 1
         told: List[Action] = []
         if isinstance(answer, _FOR_SESSIONS) and self._leases.get(answer.session) is slot:
             told.append(Inform(answer.session, answer))
         if isinstance(answer, Closed):
             self._leases.pop(answer.session, None)
+            self._giving_way.discard(answer.session)
             slot.served = True
             told += self._make_idle(slot, now_s)
         return told
@@ -296,11 +395,15 @@ class Supervision:
         slot = self._slots[index]
         was_ready, leased = slot.phase in _READY, slot.phase is _Phase.LEASED
         reason = slot.excuse or (self._hung_reason(was_ready) if slot.hung else ending)
+        if slot.bereft:
+            reason = "what had lent it the weights died"
+        loss = self._loss(slot, was_ready, short_of_room)
         worked = was_ready and (slot.served or now_s - slot.ready_s >= _STABLE_S)
         slot.phase = _Phase.RESTING
         if self._over:
             return []
         actions: List[Action] = []
+        self._giving_way.discard(slot.session)
         if leased and self._leases.pop(slot.session, None) is not None:
             actions.append(Inform(slot.session, EngineFailed(f"engine {index}: {reason}")))
         if was_ready:
@@ -314,7 +417,15 @@ class Supervision:
         slot.deaths_in_a_row = 1 if worked else slot.deaths_in_a_row + 1
         slot.start_due_s = now_s + self._rest_s(slot.deaths_in_a_row)
         self.next_due_s = min(self.next_due_s, slot.start_due_s)
-        return [*actions, Lost(index, reason)]
+        return [*actions, Lost(index, reason, loss)]
+
+    def lost_weights(self, indices: Iterable[int]) -> List[Action]:
+        """The weights that the processes of these slots were lent are gone."""
+        actions: List[Action] = []
+        for slot in (self._slots[index] for index in indices):
+            slot.bereft = True
+            actions.append(Kill(slot.index))
+        return actions
 
     def stop(self) -> List[Action]:
         """End every engine, whatever it does; nobody is told of that, and none is started any more."""
@@ -361,6 +472,16 @@ class Supervision:
             return 0.0
         exponent = min(deaths_in_a_row - 2, 10)
         return float(min(_BACKOFF_FIRST_S * 2**exponent, _BACKOFF_LIMIT_S))
+
+    @staticmethod
+    def _loss(slot: _Slot, was_ready: bool, short_of_room: bool) -> Loss:
+        if slot.bereft:
+            return Loss.WEIGHTS
+        if was_ready:
+            return Loss.HUNG if slot.hung else Loss.DIED
+        if short_of_room:
+            return Loss.NO_ROOM
+        return Loss.SLOW_START if slot.hung else Loss.FAILED_START
 
     def _hung_reason(self, was_ready: bool) -> str:
         if was_ready:

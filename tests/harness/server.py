@@ -1,5 +1,6 @@
 """A server process of one's own: on a free port of 127.0.0.1, in a temporary folder."""
 
+import contextlib
 import re
 import signal
 import socket
@@ -9,7 +10,7 @@ import tempfile
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Type
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Type, TypeVar
 
 import yaml
 
@@ -26,6 +27,14 @@ os.execvp(sys.argv[2], sys.argv[2:])
 """
 
 Settings = Mapping[str, Mapping[str, Any]]
+_Process = TypeVar("_Process", bound="ServerProcess")
+
+
+def free_ports(count: int) -> List[int]:
+    """Ports of 127.0.0.1 that nobody has at the moment."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [one.getsockname()[1] for one in sockets]
 
 
 class ServerProcess:
@@ -46,6 +55,8 @@ class ServerProcess:
         RuntimeError: the server ended instead; the text is what it printed.
     """
 
+    program: Sequence[str] = (str(PROJECT / "tcp_server.py"),)
+
     def __init__(
         self,
         settings: Settings,
@@ -62,7 +73,7 @@ class ServerProcess:
         self.port = 0
         config = self.folder / "config.yaml"
         config.write_text(yaml.safe_dump(self._with_defaults(settings)), encoding="utf-8")
-        command = [*prefix, sys.executable, str(PROJECT / "tcp_server.py"), "--config", str(config)]
+        command = [*prefix, sys.executable, *self.program, "--config", str(config)]
         descriptors = [] if listener is None else [listener.fileno()]
         self.process = subprocess.Popen(
             command if listener is None else [sys.executable, "-c", _HAND_OVER, str(descriptors[0]), *command],
@@ -83,7 +94,7 @@ class ServerProcess:
             merged.setdefault(section, {}).update(values)
         return merged
 
-    def __enter__(self) -> "ServerProcess":
+    def __enter__(self: _Process) -> _Process:
         try:
             match = self.wait_for_line(r"listening on \S+ port (\d+)", _START_S)
         except BaseException:

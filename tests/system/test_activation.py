@@ -2,14 +2,14 @@
 
 import os
 import socket
-import threading
 from pathlib import Path
-from typing import Dict, Iterator, List
+from typing import Iterator, List
 
 import pytest
 
 from protocol.packets import MAGIC
 from server.listening import take_listener
+from tests.harness.crowd import Crowd
 from tests.harness.engines import relatives
 from tests.harness.server import ServerProcess, Settings
 from tests.harness.wire import END, FINISH, STATUS, Wire, error_code, results, session_bytes
@@ -24,55 +24,10 @@ def listener() -> Iterator[socket.socket]:
         yield sock
 
 
-class Crowd:
-    """Clients that begin one session after the other, until they are told to stop; each ends in one of `outcomes`."""
-
-    def __init__(self, port: int, phrase: bytes) -> None:
-        self._port = port
-        self._phrase = phrase
-        self._stopping = threading.Event()
-        self.changed = threading.Condition()
-        self.outcomes: Dict[str, int] = {}
-        self._threads = [threading.Thread(target=self._talk, daemon=True) for _ in range(CLIENTS)]
-        for thread in self._threads:
-            thread.start()
-
-    def _talk(self) -> None:
-        while not self._stopping.is_set():
-            outcome = self._session()
-            with self.changed:
-                self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
-                self.changed.notify_all()
-
-    def _session(self) -> str:
-        try:
-            with Wire(self._port) as wire:
-                wire.send(session_bytes(self._phrase))
-                packets = wire.read_all()
-        except OSError as error:
-            return f"refused: {error}"
-        if not packets or packets[-1] != END:
-            return "torn"
-        texts = results(packets)
-        return "right" if len(texts) == 1 and "better" in texts[0].lower() else f"wrong: {packets}"
-
-    def wait_for(self, sessions: int) -> None:
-        """So many more."""
-        with self.changed:
-            before = sum(self.outcomes.values())
-            assert self.changed.wait_for(lambda: sum(self.outcomes.values()) >= before + sessions, 120)
-
-    def stop(self) -> Dict[str, int]:
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join()
-        return self.outcomes
-
-
 def test_a_restart_under_load_refuses_nobody_and_tears_no_session(listener: socket.socket, phrase: bytes) -> None:
     """Defends: `Server.stop` leaves the queue of an inherited socket to the successor, and lets who is in ask."""
     port = listener.getsockname()[1]
-    crowd = Crowd(port, phrase)  # before there is a server: the socket takes them
+    crowd = Crowd(port, phrase, CLIENTS)  # before there is a server: the socket takes them
     statuses: List[int] = []
     for _ in range(2):
         with ServerProcess(SETTINGS, listener=listener) as server:

@@ -14,7 +14,7 @@ import pytest
 from protocol.packets import MAGIC, Header
 from tests.harness.engines import wait_until
 from tests.harness.server import PROJECT, ServerProcess
-from tests.harness.wire import END, FINISH, Wire, audio_packets, error_code, results, user_packet
+from tests.harness.wire import END, FINISH, Wire, audio_packets, error_code, results, session_bytes, user_packet
 
 
 def family_of(server: ServerProcess) -> List[psutil.Process]:
@@ -144,6 +144,22 @@ def test_a_second_signal_ends_the_server_at_once_and_clients_are_told(speech: by
             server.process.send_signal(signal.SIGINT)
             assert error_code(wire.read_all()) == "SERVER_STOPPING"
             assert server.wait() == 1
+        assert_all_gone(family)
+
+
+def test_until_balancers_have_noticed_a_stop_who_comes_is_still_served(speech: bytes) -> None:
+    """Defends: `network.stop_delay`, which a second signal ends."""
+    with ServerProcess({"model": {"language": "en"}, "network": {"stop_delay": 600}}) as server:
+        family = family_of(server)
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for_line("stopping: ")
+        with Wire(server.port) as wire:
+            wire.send(session_bytes(speech))
+            packets = wire.read_all()
+        assert "better" in results(packets)[-1].lower()
+        assert packets[-1] == END
+        server.process.send_signal(signal.SIGTERM)
+        assert server.wait() == 1
         assert_all_gone(family)
 
 

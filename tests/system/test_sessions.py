@@ -144,7 +144,8 @@ def test_a_session_leaves_one_line_at_its_start_and_one_at_its_end(server: Serve
         wire.read_all()
     server.wait_for_line(r"starts: engine 0, user kiosk\\n7 ERROR 안녕$")
     ended = server.wait_for_line(
-        r"ends: engine 0, user kiosk\\n7 ERROR 안녕, (\d+\.\d) s of audio, 1 segments, "
+        r"ends: engine 0, user kiosk\\n7 ERROR 안녕, waited 0\.\d s, (\d+\.\d) s of audio, 1 segments "
+        r"\(0 suppressed\), 0 partials, latency \d+\.\d\d s \(worst \d+\.\d\d s\), "
         r"real-time factor \d+\.\d\d: completed$"
     )
     assert float(ended.group(1)) == pytest.approx(len(phrase) / 32000, abs=0.06)

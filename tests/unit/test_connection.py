@@ -18,8 +18,9 @@ from protocol.packets import (
     Packet,
     PacketParser,
 )
-from server.connection import Connection
+from server.connection import Connection, House
 from server.mailbox import Mailbox
+from server.metrics import Metrics
 from server.session import Message
 from server.stream import PlainStream
 from server.supervision import EngineState, Granted
@@ -41,11 +42,10 @@ class Engines:
     def states(self) -> list[EngineState]:
         return [EngineState.SLEEPING] * ENGINES
 
-    def request(self, post: Callable[[Message], None], patience_s: float) -> int:
+    def request(self, session: int, post: Callable[[Message], None], patience_s: float) -> None:
         self.asked.append("request")
         self.post = post
         post(Granted(0))
-        return 1
 
     def hand_on(self, session: int, content: Content) -> None:
         assert isinstance(content, bytes)
@@ -70,7 +70,8 @@ class Client:
         self.engines = Engines()
         config = ServerConfig(network=NetworkConfig(socket_timeout=TIMEOUT_S))
         mailbox: Mailbox[Message] = Mailbox()
-        self.connection = Connection(PlainStream(ours), mailbox, "session", config, self.engines)  # type: ignore[arg-type]
+        house = House(config, self.engines, Metrics())  # type: ignore[arg-type]
+        self.connection = Connection(PlainStream(ours), mailbox, 1, "a client", house)
         self.busy_s = 0.0
         self.thread = threading.Thread(target=self._run)
         self.thread.start()

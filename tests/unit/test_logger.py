@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import logging
 import os
 import pickle
 import sys
 from collections.abc import Iterator
+from datetime import date, datetime, timezone
 from pathlib import Path
 
 import pytest
 
-from logger import LogError, ServerLog, forward_records, handle_forwarded
+from logger import LogError, ServerLog, fields, forward_records, handle_forwarded
 
 _log = logging.getLogger("tests.logger")
 
@@ -201,3 +203,116 @@ def test_a_console_that_is_gone_leaves_the_file(tmp_path: Path, monkeypatch: pyt
 def test_a_path_that_no_file_can_have_is_named() -> None:
     with pytest.raises(LogError, match=r"^logging.log_path: cannot write 'a\\x00b': "):
         ServerLog("info", "a\0b")
+
+
+# --- JSON
+
+
+def test_json_is_one_object_a_line_with_what_the_line_says_as_values(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log = ServerLog("info", str(tmp_path / "log"), form="json")
+    _log.info("session %d ends\nhere", 7, extra=fields(event="session_ended", session=7, user="김\n철수", audio_s=1.5))
+    try:
+        raise RuntimeError("the reason")
+    except RuntimeError:
+        _log.exception("it fails")
+    log.stop()
+    text = (tmp_path / "log").read_text(encoding="utf-8")
+    ended, failed = map(json.loads, text.splitlines())
+    assert capfd.readouterr().err == text
+    assert {key: ended[key] for key in ("level", "process", "message", "event", "session", "user", "audio_s")} == {
+        "level": "info",
+        "process": "MainProcess",
+        "message": "session 7 ends\nhere",
+        "event": "session_ended",
+        "session": 7,
+        "user": "김\n철수",
+        "audio_s": 1.5,
+    }
+    assert "김" in text
+    assert failed["message"].startswith("it fails\nTraceback")
+    assert "session" not in failed
+
+
+def test_the_time_in_json_is_that_of_the_event_with_its_zone(tmp_path: Path) -> None:
+    log = ServerLog("info", str(tmp_path / "log"), form="json")
+    before = datetime.now(timezone.utc)
+    _log.info("now")
+    log.stop()
+    told = datetime.fromisoformat(json.loads((tmp_path / "log").read_text())["time"])
+    assert told.tzinfo is not None
+    assert abs((told - before).total_seconds()) < 1
+
+
+def test_fields_of_another_process_are_told(tmp_path: Path) -> None:
+    records = forwarded("debug")
+    _log.debug("recognised", extra=fields(session=3))
+    logging.getLogger().handlers.clear()
+    log = ServerLog("info", str(tmp_path / "log"), form="json")
+    for record in records:
+        handle_forwarded(record)
+    log.stop()
+    assert json.loads((tmp_path / "log").read_text())["session"] == 3
+
+
+# --- turning by size
+
+
+def turned(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name != "log")
+
+
+def log_a_megabyte(path: Path, times: int) -> None:
+    log = ServerLog("info", str(path), max_mb=1)
+    for _ in range(times):
+        for number in range(10):
+            _log.info("%d %s", number, "x" * 100_000)
+    log.stop()
+
+
+def test_a_file_that_has_got_too_long_is_turned_and_no_line_is_lost(tmp_path: Path) -> None:
+    log_a_megabyte(tmp_path / "log", times=3)
+    today = date.today().isoformat()
+    assert turned(tmp_path) == [f"log.{today}.001", f"log.{today}.002"]
+    files = [tmp_path / name for name in (*turned(tmp_path), "log")]
+    numbers = [line.split()[-2] for file in files for line in file.read_text().splitlines()]
+    assert numbers == [str(number) for number in range(10)] * 3
+    assert all(file.stat().st_size < 1_200_000 for file in files)
+
+
+def test_a_server_that_starts_again_goes_on_counting(tmp_path: Path) -> None:
+    for _ in range(2):
+        log_a_megabyte(tmp_path / "log", times=2)
+    assert [name[-4:] for name in turned(tmp_path)] == [".001", ".002", ".003"]
+
+
+def test_thirty_turned_files_are_kept_the_newest_ones(tmp_path: Path) -> None:
+    for day in range(1, 29):
+        (tmp_path / f"log.2026-01-{day:02d}").touch()
+    for part in (1, 2, 9, 10, 11):
+        (tmp_path / f"log.2026-02-01.{part:03d}").touch()
+    (tmp_path / "log_gateway.2026-01-01").touch()
+    (tmp_path / "log.bak").touch()
+    log = ServerLog("info", str(tmp_path / "log"), max_mb=1)
+    log.stop()
+    assert [os.path.basename(path) for path in log._file.getFilesToDelete()] == [
+        f"log.2026-01-{day:02d}" for day in (1, 2, 3)
+    ]
+
+
+def test_at_midnight_a_file_is_turned_behind_those_of_the_day(tmp_path: Path) -> None:
+    log = ServerLog("info", str(tmp_path / "log"))
+    log.stop()
+    yesterday = f"{log._file.baseFilename}.2026-01-01"
+    assert log._file.rotation_filename(yesterday) == yesterday
+    Path(f"{yesterday}.003").touch()
+    assert log._file.rotation_filename(yesterday) == f"{yesterday}.004"
+
+
+def test_a_log_without_a_limit_is_not_turned_by_size(tmp_path: Path) -> None:
+    log = ServerLog("info", str(tmp_path / "log"))
+    for _ in range(20):
+        _log.info("x" * 100_000)
+    log.stop()
+    assert turned(tmp_path) == []

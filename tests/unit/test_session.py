@@ -1,7 +1,7 @@
 """A session: what is done about whatever its client, its engine, the clock and the server say, in any order."""
 
 import math
-from typing import List, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Tuple
 
 import pytest
 from hypothesis import settings
@@ -23,6 +23,7 @@ from protocol.packets import (
 from server.session import (
     AskStatus,
     CutShort,
+    Ending,
     EndNow,
     Finish,
     HandOn,
@@ -84,6 +85,10 @@ class Played:
         self.session.handle(message, self.now_s)  # type: ignore[arg-type]
         self.act()
 
+    def receive_and_tell(self, data: bytes, message: object) -> None:
+        self.receive(data)
+        self.tell(message)
+
     def begin(self) -> "Played":
         self.receive(MAGIC + user_packet() + BEGIN)
         self.tell(Granted(0))
@@ -110,6 +115,53 @@ class Played:
         return self.packets[-2].data.decode().partition(":")[0]
 
 
+# --- what it says of itself
+
+
+def test_what_is_sent_says_what_it_tells_where_the_time_matters() -> None:
+    played = Played().begin()
+    played.session.take_actions()
+    said = Recognized(1, 0.5, 1.5, Cause.SILENCE, "text", 0.2, None, False, 99.0)
+    empty = said._replace(text="", is_suppressed=True)
+    for message in (said, empty):
+        played.session.handle(message, played.now_s)
+    sent = [action for action in played.session.take_actions() if isinstance(action, Send)]
+    assert [action.news for action in sent] == [said]
+    assert (played.session.segments, played.session.suppressed) == (2, 1)
+
+
+def test_every_end_has_a_word_of_its_own() -> None:
+    ends: Dict[Ending, Callable[[Played], object]] = {
+        Ending.COMPLETED: lambda played: played.receive_and_tell(FINISH, Closed(1)),
+        Ending.LEFT: lambda played: played.session.left(),
+        Ending.NOT_READING: lambda played: played.session.left("it does not read", Ending.NOT_READING),
+        Ending.ILLEGAL_PACKET: lambda played: played.receive(b"%x0000"),
+        Ending.TIMEOUT: lambda played: played.wait(TIMEOUT_S),
+        Ending.ENGINE_FAILED: lambda played: played.tell(EngineFailed("it died")),
+        Ending.SERVER_STOPPING: lambda played: played.tell(EndNow(ErrorCode.SERVER_STOPPING, "at once")),
+    }
+    for ending, happens in ends.items():
+        played = Played().begin()
+        assert played.session.ending is None
+        happens(played)
+        assert played.session.ending is ending
+
+
+def test_a_client_without_an_engine_ends_in_a_word_too() -> None:
+    for data, ending in ((b"GET / HTTP/1.1", Ending.FOREIGN), (MAGIC + b"%x", Ending.ILLEGAL_PACKET)):
+        played = Played()
+        played.receive(data)
+        assert played.session.ending is ending
+    played = Played()
+    played.receive(MAGIC + user_packet())
+    played.tell(Refused())
+    assert played.session.ending is Ending.SERVER_TOO_BUSY
+    played = Played()
+    played.receive(MAGIC + STATUS)
+    played.session.tell_status([EngineState.SLEEPING], played.now_s)
+    assert played.session.ending is Ending.STATUS
+
+
 # --- how it goes when nothing goes wrong
 
 
@@ -121,8 +173,8 @@ def test_a_session_from_beginning_to_end() -> None:
     played.tell(Granted(3))
     assert played.heard == played.recorded == b"speech"
     assert played.asked == [RequestEngine(), Finish()]
-    played.tell(Recognized(1, 0.5, 1.5, Cause.SILENCE, "text", 0.2, None))
-    played.tell(Recognized(1, 1.5, 2.5, Cause.SILENCE, "", 0.2, None))
+    played.tell(Recognized(1, 0.5, 1.5, Cause.SILENCE, "text", 0.2, None, False, 0.0))
+    played.tell(Recognized(1, 1.5, 2.5, Cause.SILENCE, "", 0.2, None, False, 0.0))
     played.tell(Closed(1))
     assert [(packet.header, packet.data) for packet in played.packets] == [
         (Header.WELCOME, b"engine 3 is yours"),
@@ -175,7 +227,7 @@ def test_who_takes_no_answers_is_not_read() -> None:
     played = Played().begin()
     text = "x" * 60_000
     for number in range(5):
-        played.tell(Recognized(1, number, number + 1, Cause.SILENCE, text, 0.1, None))
+        played.tell(Recognized(1, number, number + 1, Cause.SILENCE, text, 0.1, None, False, 0.0))
     assert played.session.unsent_bytes > 256 * 1024
     assert not played.session.wants_input
     played.session.sent(60_000, START_S)
@@ -185,7 +237,7 @@ def test_who_takes_no_answers_is_not_read() -> None:
 def test_who_takes_no_answers_gets_no_more_of_them_and_no_more_audio_is_taken() -> None:
     played = Played().begin()
     for number in range(4):
-        played.tell(Recognized(1, number, number + 1, Cause.SILENCE, "x" * 60_000, 0.1, None))
+        played.tell(Recognized(1, number, number + 1, Cause.SILENCE, "x" * 60_000, 0.1, None, False, 0.0))
     assert played.session.wants_input
     played.receive(STATUS + audio_packets(b"ab") + FINISH)
     states = [EngineState.RUNNING] * 2000
@@ -197,7 +249,7 @@ def test_who_takes_no_answers_gets_no_more_of_them_and_no_more_audio_is_taken() 
     played.act()
     assert played.heard == b"ab"
     assert played.session.phase is Phase.FINISHING
-    played.tell(Recognized(1, 5, 6, Cause.SILENCE, "x" * 60_000, 0.1, None))
+    played.tell(Recognized(1, 5, 6, Cause.SILENCE, "x" * 60_000, 0.1, None, False, 0.0))
     assert not played.session.wants_input
 
 
@@ -303,7 +355,7 @@ def test_a_session_that_lasts_too_long_gets_its_text_first() -> None:
     assert played.now_s - START_S == pytest.approx(LIMIT_S, abs=TIMEOUT_S)
     assert played.asked[-1] == Finish()
     played.receive(audio_packets(b"too late") + FINISH + b"%x")
-    played.tell(Recognized(1, 0, 1, Cause.SILENCE, "text", 0.1, None))
+    played.tell(Recognized(1, 0, 1, Cause.SILENCE, "text", 0.1, None, False, 0.0))
     played.tell(Closed(1))
     assert played.error == "TIMEOUT"
     assert Header.RESULT in [packet.header for packet in played.packets]
@@ -512,7 +564,7 @@ class World(RuleBasedStateMachine):
     @rule(text=st.sampled_from(["", "text", "x" * 60_000]))
     def recognise(self, text: str) -> None:
         self.results += bool(text)
-        self.played.tell(Recognized(1, 0.0, 1.0, Cause.SILENCE, text, 0.1, None))
+        self.played.tell(Recognized(1, 0.0, 1.0, Cause.SILENCE, text, 0.1, None, False, 0.0))
 
     @precondition(lambda self: self.session.phase is Phase.FINISHING and not self.played.unconsumed)
     @rule()

@@ -208,7 +208,7 @@ def test_audio_and_ends_stay_in_order() -> None:
 
 
 DETAIL = Detail("ko", Cause.LENGTH, -0.31, 0.02, 0.87, (Word("안녕하세요", 1.2, 1.9, 0.91),))
-RESULT = Recognized(1, 1.2, 3.4, Cause.LENGTH, "안녕하세요", 0.1, DETAIL)
+RESULT = Recognized(1, 1.2, 3.4, Cause.LENGTH, "안녕하세요", 0.1, DETAIL, False, 0.0)
 
 
 def told(opened: Opened) -> list[tuple[Header, Any]]:
@@ -219,7 +219,7 @@ def test_a_client_gets_the_events_and_the_detail_that_it_asks_for() -> None:
     opened = Opened()
     opened.receive(options(events=True, detail=True, partial=True) + BEGIN)
     opened.tell(Happened(1, SpeechStarted(1.2)))
-    opened.tell(Heard(1, Partial(1.2, 2.1, "안녕하세요", "저")))
+    opened.tell(Heard(1, Partial(1.2, 2.1, "안녕하세요", "저"), 0.0))
     opened.tell(Happened(1, SpeechStopped(3.4, Cause.LENGTH)))
     opened.tell(RESULT)
     done = {"event": "utterance_done", "start": 1.2, "end": 3.4, "cause": "length", "text": True}
@@ -248,8 +248,8 @@ def test_a_client_gets_the_events_and_the_detail_that_it_asks_for() -> None:
 def test_an_utterance_without_text_is_done_without_a_result() -> None:
     opened = Opened()
     opened.receive(options(events=True) + BEGIN)
-    opened.tell(Recognized(1, 1.0, 2.0, Cause.SILENCE, "", 0.1, None))
-    opened.tell(Recognized(1, 2.5, 2.5, Cause.ASKED, "", 0.0, None))
+    opened.tell(Recognized(1, 1.0, 2.0, Cause.SILENCE, "", 0.1, None, False, 0.0))
+    opened.tell(Recognized(1, 2.5, 2.5, Cause.ASKED, "", 0.0, None, False, 0.0))
     done = {"event": "utterance_done", "text": False}
     assert told(opened) == [
         (Header.EVENT, {**done, "start": 1.0, "end": 2.0, "cause": "silence"}),
@@ -271,7 +271,7 @@ def test_who_does_not_read_gets_results_and_events_and_no_old_live_text() -> Non
     opened = Opened()
     opened.receive(options(partial=True, events=True) + BEGIN)
     for _ in range(1000):
-        opened.tell(Heard(1, Partial(1.0, 2.0, "x" * 100, "")))
+        opened.tell(Heard(1, Partial(1.0, 2.0, "x" * 100, ""), 0.0))
     opened.tell(Happened(1, SpeechStopped(2.0, Cause.SILENCE)))
     assert opened.session.unsent_bytes < MAX_DATA_BYTES
     assert opened.packets[-1].header is Header.EVENT

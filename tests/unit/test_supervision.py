@@ -17,6 +17,8 @@ from boundary.messages import (
     Input,
     Open,
     Opened,
+    Ping,
+    Pong,
     Ready,
     Recognized,
     StartFailed,
@@ -32,6 +34,8 @@ from server.supervision import (
     Granted,
     Inform,
     Kill,
+    Look,
+    Loss,
     Lost,
     Refused,
     Start,
@@ -48,7 +52,7 @@ def ready_pool(n_engines: int, now_s: float = 0.0) -> Supervision:
     rules = Supervision(n_engines, HANG_S)
     assert rules.begin(now_s) == [Start(0, afresh=False)]
     for slot in range(n_engines):
-        rules.heard(slot, Ready(), now_s)
+        rules.heard(slot, Ready("cpu", "int8"), now_s)
     assert rules.due(now_s) == []
     return rules
 
@@ -68,6 +72,8 @@ def answer(command: Command) -> Any:
         return Opened(command.session)
     if isinstance(command, Input):
         return Consumed(command.session, len(command.content), in_utterance=False)
+    if isinstance(command, Ping):
+        return Pong()
     return Closed(command.session)
 
 
@@ -77,10 +83,10 @@ def answer(command: Command) -> Any:
 def test_the_others_start_when_the_first_is_ready_and_clients_may_come_when_all_are() -> None:
     rules = Supervision(3, HANG_S)
     assert rules.begin(0) == [Start(0, afresh=False)]
-    assert rules.heard(0, Ready(), 1) == [Start(1, afresh=False), Start(2, afresh=False)]
-    assert rules.heard(2, Ready(), 2) == []
+    assert rules.heard(0, Ready("cpu", "int8"), 1) == [Start(1, afresh=False), Start(2, afresh=False)]
+    assert rules.heard(2, Ready("cpu", "int8"), 2) == []
     assert rules.states() == [EngineState.SLEEPING, EngineState.STARTING, EngineState.SLEEPING]
-    assert rules.heard(1, Ready(), 3) == [AllReady()]
+    assert rules.heard(1, Ready("cpu", "int8"), 3) == [AllReady()]
 
 
 def test_a_first_start_that_says_why_it_cannot_is_fatal() -> None:
@@ -96,7 +102,7 @@ def test_a_first_start_that_dies_without_a_word_is_tried_five_times() -> None:
     rules.begin(0)
     now_s = 0.0
     for _ in range(4):
-        assert rules.died(0, ENDING, now_s) == [Lost(0, ENDING)]
+        assert rules.died(0, ENDING, now_s) == [Lost(0, ENDING, Loss.FAILED_START)]
         now_s, actions = next_actions(rules)
         assert actions == [Start(0, afresh=False)]
     assert rules.died(0, ENDING, now_s) == [GiveUp(ENDING)]
@@ -108,14 +114,14 @@ def test_a_machine_without_room_is_no_reason_to_give_up_once_all_have_been_ready
     for _ in range(20):
         now_s, actions = next_actions(rules)
         assert actions == [Start(0, afresh=False)]
-        assert rules.died(0, "no room", now_s, short_of_room=True) == [Lost(0, "no room")]
+        assert rules.died(0, "no room", now_s, short_of_room=True) == [Lost(0, "no room", Loss.NO_ROOM)]
 
 
 def test_a_start_takes_its_time_at_first_and_counts_as_hung_later() -> None:
     rules = Supervision(1, HANG_S)
     rules.begin(0)
     assert rules.due(10 * HANG_S) == []
-    rules.heard(0, Ready(), 10 * HANG_S)  # so the next one may take four times as long
+    rules.heard(0, Ready("cpu", "int8"), 10 * HANG_S)  # so the next one may take four times as long
     now_s = 1000.0
     rules.died(0, ENDING, now_s)
     assert rules.due(now_s) == [Start(0, afresh=False)]
@@ -129,6 +135,35 @@ def test_a_start_takes_its_time_at_first_and_counts_as_hung_later() -> None:
 # --- dying
 
 
+def test_who_has_lost_its_weights_is_ended_and_back_at_once_and_that_is_not_its_own_death() -> None:
+    rules = ready_pool(3, now_s=90.0)
+    rules.request(7, 0, 100.0)
+    assert rules.lost_weights([0, 2]) == [Kill(0), Kill(2)]
+    told = "what had lent it the weights died"
+    assert rules.died(0, ENDING, 100.1) == [
+        Inform(7, EngineFailed(f"engine 0: {told}")),
+        Lost(0, told, Loss.WEIGHTS),
+    ]
+    assert rules.died(2, ENDING, 100.1) == [Lost(2, told, Loss.WEIGHTS)]
+    assert rules.due(100.1) == [Start(0, afresh=False), Start(2, afresh=False)]
+    rules.heard(0, Ready("cpu", "int8"), 101)
+    assert rules.died(0, ENDING, 200) == [Lost(0, ENDING, Loss.DIED)]
+
+
+def test_engines_that_lose_their_weights_again_and_again_are_left_alone_for_longer() -> None:
+    rules = ready_pool(1)
+    now_s, rests_s = 1.0, []
+    for _ in range(4):
+        rules.lost_weights([0])
+        rules.died(0, ENDING, now_s)
+        died_s = now_s
+        now_s, actions = next_actions(rules)
+        assert actions == [Start(0, afresh=False)]
+        rests_s.append(now_s - died_s)
+        rules.heard(0, Ready("cpu", "int8"), now_s)
+    assert rests_s == [0.0, 0.5, 1.0, 2.0]
+
+
 def test_who_dies_once_is_back_at_once_and_who_keeps_dying_is_left_alone_for_longer_and_longer() -> None:
     rules = ready_pool(1, now_s=90.0)
     now_s, rests_s = 100.0, []
@@ -137,7 +172,7 @@ def test_who_dies_once_is_back_at_once_and_who_keeps_dying_is_left_alone_for_lon
         then_s, _ = next_actions(rules)
         rests_s.append(then_s - now_s)
         now_s = then_s
-        rules.heard(0, Ready(), now_s)
+        rules.heard(0, Ready("cpu", "int8"), now_s)
     assert rests_s == [0, 0.5, 1, 2, 4, 8, 16, 30, 30, 30]
     now_s += 10  # it has lived for a while
     rules.died(0, ENDING, now_s)
@@ -154,7 +189,7 @@ def test_who_has_served_a_session_was_in_no_crash_loop() -> None:
         rules.died(0, ENDING, now_s)
         assert rules.next_due_s == now_s
         rules.due(now_s)
-        rules.heard(0, Ready(), now_s)
+        rules.heard(0, Ready("cpu", "int8"), now_s)
 
 
 def test_a_death_is_told_to_the_session_that_wanted_results_and_to_nobody_else() -> None:
@@ -163,7 +198,7 @@ def test_a_death_is_told_to_the_session_that_wanted_results_and_to_nobody_else()
     rules.request(2, 0, 0)
     rules.release(2, 0)
     assert rules.died(0, ENDING, 1)[0] == Inform(1, EngineFailed(f"engine 0: {ENDING}"))
-    assert rules.died(1, ENDING, 1) == [Lost(1, ENDING)]
+    assert rules.died(1, ENDING, 1) == [Lost(1, ENDING, Loss.DIED)]
     assert rules.hand_on(1, b"ab", 1) == rules.finish(1, 1) == rules.release(1, 1) == []
 
 
@@ -177,9 +212,9 @@ def test_nothing_is_fatal_while_an_engine_serves_and_a_failed_load_is_tried_anew
         now_s, actions = next_actions(rules)
         assert actions == [Start(1, afresh=attempt > 0)]
         rules.heard(1, StartFailed("no weights"), now_s)
-        assert rules.died(1, "exit status 0", now_s) == [Lost(1, "no weights")]
+        assert rules.died(1, "exit status 0", now_s) == [Lost(1, "no weights", Loss.FAILED_START)]
     now_s, _ = next_actions(rules)
-    rules.heard(1, Ready(), now_s)
+    rules.heard(1, Ready("cpu", "int8"), now_s)
     assert rules.states() == [EngineState.RUNNING, EngineState.SLEEPING]
 
 
@@ -194,7 +229,8 @@ def test_a_server_none_of_whose_engines_can_start_any_more_ends_with_the_reason(
         for slot in (0, 1):
             rules.heard(slot, StartFailed("no weights"), now_s)
             told += rules.died(slot, ENDING, now_s)
-    assert told == [Lost(0, "no weights"), Lost(1, "no weights")] * 4 + [Lost(0, "no weights"), GiveUp("no weights")]
+    lost = [Lost(slot, "no weights", Loss.FAILED_START) for slot in (0, 1)]
+    assert told == lost * 4 + [lost[0], GiveUp("no weights")]
 
 
 def test_a_start_that_fails_slowly_is_left_alone_for_longer_and_longer_too() -> None:
@@ -218,15 +254,15 @@ def test_failures_before_an_engine_came_up_do_not_count_when_another_dies() -> N
     for _ in range(5):
         now_s, _ = next_actions(rules)
         rules.heard(0, StartFailed("no weights"), now_s)
-        assert rules.died(0, ENDING, now_s) == [Lost(0, "no weights")]
+        assert rules.died(0, ENDING, now_s) == [Lost(0, "no weights", Loss.FAILED_START)]
     now_s, _ = next_actions(rules)
-    rules.heard(0, Ready(), now_s)
+    rules.heard(0, Ready("cpu", "int8"), now_s)
     rules.died(1, ENDING, now_s)
     for _ in range(6):
         now_s, actions = next_actions(rules)
         assert actions == [Start(1, afresh=actions[0] == Start(1, afresh=True))]
         rules.heard(1, StartFailed("no weights"), now_s)
-        assert rules.died(1, ENDING, now_s) == [Lost(1, "no weights")]
+        assert rules.died(1, ENDING, now_s) == [Lost(1, "no weights", Loss.FAILED_START)]
 
 
 # --- hanging
@@ -242,7 +278,7 @@ def test_an_engine_may_hang_again_and_again() -> None:
         rules.died(0, ENDING, now_s)
         now_s, actions = next_actions(rules)
         assert actions == [Start(0, afresh=False)]
-        rules.heard(0, Ready(), now_s)
+        rules.heard(0, Ready("cpu", "int8"), now_s)
 
 
 def test_a_start_that_hangs_is_ended_until_it_does_and_is_watched_once_it_has_come_after_all() -> None:
@@ -254,7 +290,7 @@ def test_a_start_that_hangs_is_ended_until_it_does_and_is_watched_once_it_has_co
     assert actions == [Kill(0)]
     second_s, actions = next_actions(rules)
     assert (second_s, actions) == (2 * first_s, [Kill(0)])
-    rules.heard(0, Ready(), second_s)
+    rules.heard(0, Ready("cpu", "int8"), second_s)
     rules.request(1, 0, second_s)
     third_s, actions = next_actions(rules)
     assert (third_s, actions) == (second_s + HANG_S, [Kill(0)])
@@ -278,7 +314,7 @@ def test_who_owes_an_answer_for_too_long_is_ended(asks: str) -> None:
     assert rules.due(owed_since_s + HANG_S) == [Kill(0)]
     assert rules.due(owed_since_s + HANG_S) == []
     actions = rules.died(0, ENDING, owed_since_s + HANG_S)
-    assert actions[-1] == Lost(0, f"it gave no answer for {HANG_S:g} s and was ended")
+    assert actions[-1] == Lost(0, f"it gave no answer for {HANG_S:g} s and was ended", Loss.HUNG)
 
 
 def test_every_answer_is_owed() -> None:
@@ -376,11 +412,11 @@ def test_results_of_a_session_reach_it_alone() -> None:
     rules.request(1, 0, 0)
     rules.release(1, 0)
     rules.request(2, 60, 0)
-    stale = Recognized(1, 0.0, 1.0, Cause.SILENCE, "stale", 0.1, None)
+    stale = Recognized(1, 0.0, 1.0, Cause.SILENCE, "stale", 0.1, None, False, 0.0)
     assert rules.heard(0, stale, 0) == []
     rules.heard(0, Closed(1), 0)
     assert rules.heard(0, stale, 0) == []
-    fresh = Recognized(2, 0.0, 1.0, Cause.SILENCE, "fresh", 0.1, None)
+    fresh = Recognized(2, 0.0, 1.0, Cause.SILENCE, "fresh", 0.1, None, False, 0.0)
     assert rules.heard(0, fresh, 0) == [Inform(2, fresh)]
 
 
@@ -395,6 +431,68 @@ def test_a_stop_ends_every_process_starts_none_and_tells_nobody() -> None:
     assert rules.died(0, ENDING, 1) == rules.died(1, ENDING, 1) == []
     assert rules.due(1000) == []
     assert rules.request(2, 60, 1000) == [Inform(2, Refused())]
+
+
+# --- who asks, and takes nothing away
+
+
+def test_an_idle_engine_that_has_been_silent_is_asked_once_whether_it_is_there() -> None:
+    rules = ready_pool(2)
+    assert rules.ask_idle(0.5) == []  # both have just said something
+    assert rules.look(0.5) == Look(total=2, free=2, silent=0, used=0)
+    assert rules.ask_idle(5) == [Tell(0, Ping()), Tell(1, Ping())]
+    assert rules.ask_idle(5.1) == []
+    assert rules.awaits_answer(since_s=5)
+    rules.heard(1, Pong(), 5.2)
+    assert rules.look(5) == Look(total=2, free=1, silent=1, used=0)
+    assert rules.request(1, 0, 5.3)[-1] == Inform(1, Granted(1))  # rather than the one that is silent
+    assert not rules.awaits_answer(since_s=5.1)
+
+
+def test_an_idle_engine_that_does_not_say_that_it_is_there_is_ended_as_one_that_hangs() -> None:
+    rules = ready_pool(1)
+    rules.ask_idle(5)
+    now_s, actions = next_actions(rules)
+    assert (now_s, actions) == (5 + HANG_S, [Kill(0)])
+    assert rules.died(0, ENDING, now_s)[-1] == Lost(0, f"it gave no answer for {HANG_S:g} s and was ended", Loss.HUNG)
+
+
+def test_a_client_is_served_by_an_engine_that_was_just_asked() -> None:
+    rules = ready_pool(1)
+    rules.ask_idle(5)
+    assert rules.request(1, 0, 5.1) == [Tell(0, Open(1)), Inform(1, Granted(0))]
+    for said in (Pong(), Opened(1)):
+        rules.heard(0, said, 5.2)
+    assert rules.due(5.2 + 2 * HANG_S) == []  # it owes nothing
+
+
+def test_an_engine_that_is_borrowed_is_free_to_a_client_who_then_gets_it() -> None:
+    rules = ready_pool(1)
+    assert rules.borrow(-1, 1) == [Tell(0, Open(-1)), Inform(-1, Granted(0))]
+    rules.heard(0, Opened(-1), 1)
+    assert rules.states() == [EngineState.SLEEPING]
+    assert rules.look(1) == Look(total=1, free=1, silent=0, used=0)
+    assert rules.request(1, 0.2, 2) == [Inform(-1, Refused()), Tell(0, Abort(-1))]
+    assert rules.look(2) == Look(total=1, free=0, silent=0, used=1)
+    assert rules.due(2.3) == []  # it is cleared up for the client, who waits a little longer
+    assert rules.heard(0, Closed(-1), 2.4) == [Tell(0, Open(1)), Inform(1, Granted(0))]
+
+
+def test_nothing_is_borrowed_where_no_engine_is_idle() -> None:
+    rules = ready_pool(1)
+    rules.request(1, 0, 0)
+    assert rules.borrow(-1, 1) == [Inform(-1, Refused())]
+    rules.stop()
+    assert rules.borrow(-2, 1) == [Inform(-2, Refused())]
+
+
+def test_one_of_two_that_borrow_gives_way_to_one_client() -> None:
+    rules = ready_pool(2)
+    for session in (-1, -2):
+        rules.borrow(session, 1)
+    assert rules.request(1, 60, 2) == [Inform(-1, Refused()), Tell(0, Abort(-1))]
+    assert rules.request(2, 60, 2) == [Inform(-2, Refused()), Tell(1, Abort(-2))]
+    assert rules.request(3, 60, 2) == []
 
 
 # --- whatever happens
@@ -437,6 +535,7 @@ class World(RuleBasedStateMachine):
         self.sessions = 0
         self.waiting: Dict[int, float] = {}  # session → when it must have been told at the latest
         self.having: Dict[int, int] = {}  # session → slot, as the session was told
+        self.borrowing: Set[int] = set()  # of them
         self.dead: Set[int] = set()  # released: nothing may be told to them
         self.was_all_ready = self.gave_up = False
         self.carry_out(self.supervision.begin(self.now_s))
@@ -472,10 +571,14 @@ class World(RuleBasedStateMachine):
         assert session not in self.dead, "a dead session is told something"
         if isinstance(message, Granted):
             assert message.slot not in self.having.values(), "two sessions on one engine"
-            del self.waiting[session]
+            if session not in self.borrowing:
+                del self.waiting[session]
             self.having[session] = message.slot
         elif isinstance(message, Refused):
-            del self.waiting[session]
+            if session in self.borrowing:
+                self.having.pop(session, None)
+            else:
+                del self.waiting[session]
             self.dead.add(session)
         elif isinstance(message, (EngineFailed, Closed)):
             del self.having[session]
@@ -501,6 +604,23 @@ class World(RuleBasedStateMachine):
         self.sessions += 1
         self.waiting[self.sessions] = self.now_s + patience_s + 0.71
         self.carry_out(self.supervision.request(self.sessions, patience_s, self.now_s))
+
+    @precondition(lambda self: not self.gave_up)
+    @rule()
+    def borrow(self) -> None:
+        self.sessions += 1
+        self.borrowing.add(self.sessions)
+        waiting = list(self.waiting)
+        self.carry_out(self.supervision.borrow(self.sessions, self.now_s))
+        assert list(self.waiting) == waiting, "a check takes the place of a client"
+
+    @rule()
+    def look(self) -> None:
+        self.carry_out(self.supervision.ask_idle(self.now_s))
+        look = self.supervision.look(self.now_s)
+        states = self.supervision.states()
+        assert look.free + look.silent == states.count(EngineState.SLEEPING)
+        assert look.used == states.count(EngineState.RUNNING)
 
     @precondition(lambda self: self.having)
     @rule(choice=st.integers(0, 9))
@@ -535,7 +655,7 @@ class World(RuleBasedStateMachine):
         slot = self.choose(choice, [slot for slot in starting if not self.processes[slot].has_failed])
         if slot is not None:
             self.processes[slot].is_ready = True
-            self.carry_out(self.supervision.heard(slot, Ready(), self.now_s))
+            self.carry_out(self.supervision.heard(slot, Ready("cpu", "int8"), self.now_s))
 
     @rule(choice=st.integers(0, 9))
     def fail_to_start(self, choice: int) -> None:
@@ -554,7 +674,7 @@ class World(RuleBasedStateMachine):
         if recognises and process.session is not None:
             self.carry_out(
                 self.supervision.heard(
-                    slot, Recognized(process.session, 0, 1, Cause.SILENCE, "text", 0.1, None), self.now_s
+                    slot, Recognized(process.session, 0, 1, Cause.SILENCE, "text", 0.1, None, False, 0.0), self.now_s
                 )
             )
         self.carry_out(self.supervision.heard(slot, process.next_answer(), self.now_s))
@@ -576,7 +696,10 @@ class World(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_while_an_engine_is_idle(self) -> None:
-        assert not (self.waiting and EngineState.SLEEPING in self.supervision.states())
+        borrowed = {slot for session, slot in self.having.items() if session in self.borrowing}
+        states = self.supervision.states()
+        sleeping = {index for index, state in enumerate(states) if state is EngineState.SLEEPING}
+        assert not (self.waiting and sleeping - borrowed)
 
     @invariant()
     def every_slot_has_a_process_or_will_have_one(self) -> None:
@@ -597,7 +720,8 @@ class World(RuleBasedStateMachine):
     @invariant()
     def a_session_is_on_the_engine_that_it_was_told(self) -> None:
         running = [index for index, state in enumerate(self.supervision.states()) if state is EngineState.RUNNING]
-        assert set(self.having.values()) <= set(running)
+        having = {slot for session, slot in self.having.items() if session not in self.borrowing}
+        assert having <= set(running)
 
 
 TestWorld = World.TestCase
