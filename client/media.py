@@ -3,7 +3,7 @@
 import importlib
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Iterator, NamedTuple, Optional
+from typing import Any, BinaryIO, Generator, Iterator, NamedTuple, Optional, Union
 
 from client.errors import AudioFileError, UndecodedFile
 
@@ -12,6 +12,15 @@ _SAMPLE_BYTES = 2
 _LEAST_GAP_S = 0.1  # between where a piece of sound should begin and where it does: a pause that was left out
 _MOST_GAP_S = 600.0  # more is no pause, but a clock that was set
 _MICROSECONDS = 1_000_000
+_LOWEST_HZ, _HIGHEST_HZ = 2_000, 768_000  # others are damage, and may take a resampler minutes and gigabytes
+
+# FFmpeg's names of what recordings are kept in. Not among them: playlists and session descriptions, which make it open
+# other files and addresses.
+_CONTAINERS = (
+    "aac ac3 aiff amr amrnb amrwb ape asf au avi caf dsf dts dv eac3 flac flv gxf loas matroska mov mp3 mpc mpc8 mpeg "
+    "mpegts mpegvideo mxf nut ogg oma qcp rm sox tak tta voc w64 wav wsd wtv wv xwma"
+)
+_OPTIONS = {"format_whitelist": _CONTAINERS.replace(" ", ","), "protocol_whitelist": "file"}
 
 
 class Media(NamedTuple):
@@ -20,12 +29,13 @@ class Media(NamedTuple):
     Its times are those of the file: where the sound begins later or has gaps, there is silence.
 
     Attributes:
-        chunks: in pieces of any length; AudioFileError at the end where pieces were damaged.
+        chunks: in pieces of any length, also of none; AudioFileError at the end where pieces were damaged. Closed,
+            they leave the file alone.
         sample_rate: Hz.
         duration_s: where the file says it.
     """
 
-    chunks: Iterator[bytes]
+    chunks: Generator[bytes, None, None]
     sample_rate: int
     duration_s: Optional[float]
 
@@ -33,21 +43,36 @@ class Media(NamedTuple):
 def decode(path: Path, undecoded: UndecodedFile) -> Media:
     """Open a file that is of another kind than wav and raw audio. Raises AudioFileError."""
     try:
-        av: Any = importlib.import_module("av")
+        importlib.import_module("av")
     except ImportError:
         raise AudioFileError(f"{undecoded.what}; pip install av reads it, or {undecoded.advice}") from None
+    return open_media(str(path), str(path), undecoded.what)
+
+
+def open_media(source: Union[str, BinaryIO], name: str, what: str) -> Media:
+    """A file by its path or, open, as such; it stays open. PyAV has to be installed.
+
+    Args:
+        source: of the file.
+        name: for errors.
+        what: begins the error where FFmpeg cannot read it.
+
+    Raises:
+        AudioFileError: nothing can be decoded of it.
+    """
+    av: Any = importlib.import_module("av")
     try:
-        container = av.open(str(path))
+        container = av.open(source, "r", options=_OPTIONS)
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise AudioFileError(f"{undecoded.what}, and FFmpeg cannot read it: {_reason(error)}") from error
+        raise AudioFileError(f"{what}, and FFmpeg cannot read it: {_reason(error)}") from error
     if not container.streams.audio:
         container.close()
-        raise AudioFileError(f"{path}: there is no sound in it")
+        raise AudioFileError(f"{name}: there is no sound in it")
     duration_s = container.duration / _MICROSECONDS if container.duration else None
-    return Media(_chunks(path, av, container), _RATE, duration_s)
+    return Media(_chunks(name, av, container), _RATE, duration_s)
 
 
-def _chunks(path: Path, av: Any, container: Any) -> Iterator[bytes]:
+def _chunks(name: str, av: Any, container: Any) -> Generator[bytes, None, None]:
     with closing(container):
         damaged = 0
         resampler = av.AudioResampler(format="s16", layout="mono", rate=_RATE)
@@ -58,17 +83,25 @@ def _chunks(path: Path, av: Any, container: Any) -> Iterator[bytes]:
                     frames = packet.decode()
                 except av.error.FFmpegError:  # decoders have many words for damage
                     damaged += 1
-                    continue
+                    frames = ()
+                if not frames:
+                    yield b""  # who waits for sound may have something else to do
                 for frame in frames:
+                    _check_rate(frame.sample_rate)
                     yield from clock.silence_before(frame.time)
                     yield from clock.counted(resampler.resample(frame))
             yield from clock.counted(resampler.resample(None))
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise AudioFileError(f"{path}: it breaks off after {clock.now_s:.1f} s: {_reason(error)}") from error
+            raise AudioFileError(f"{name}: it breaks off after {clock.now_s:.1f} s: {_reason(error)}") from error
         if not clock.samples:
-            raise AudioFileError(f"{path}: there is no sound in it that can be decoded")
+            raise AudioFileError(f"{name}: there is no sound in it that can be decoded")
         if damaged:
-            raise AudioFileError(f"{path}: {damaged} damaged pieces of it were left out")
+            raise AudioFileError(f"{name}: {damaged} damaged pieces of it were left out")
+
+
+def _check_rate(rate: int) -> None:
+    if not _LOWEST_HZ <= rate <= _HIGHEST_HZ:
+        raise ValueError(f"{rate} Hz; expected {_LOWEST_HZ} to {_HIGHEST_HZ}")
 
 
 class _Clock:

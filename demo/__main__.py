@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from demo.recording import TRANSCRIPT, recording_pcm
+from demo.recording import CLIP_TRANSCRIPT, clip_pcm
 
 _PROJECT = Path(__file__).resolve().parents[1]
 _RECORDING = Path("test.pcm")
@@ -14,8 +14,8 @@ _RECORDING = Path("test.pcm")
 
 def main() -> int:
     """Run the demonstration; returns the client's exit status, or the server's."""
-    _RECORDING.write_bytes(recording_pcm())
-    print(f"{_RECORDING} is made: ten seconds of English. The server starts and loads its model …", flush=True)
+    _RECORDING.write_bytes(clip_pcm())
+    print(f"{_RECORDING} is made: seven seconds of English. The server starts and loads its model …", flush=True)
     with tempfile.TemporaryDirectory(prefix="stt-demo-") as folder:
         server = _start_server(Path(folder))
         try:
@@ -23,7 +23,7 @@ def main() -> int:
         finally:
             server.terminate()
             server.communicate()
-    print(f'What was read: "{TRANSCRIPT}"')
+    print(f'What was read: "{CLIP_TRANSCRIPT}"')
     return status or server.returncode
 
 

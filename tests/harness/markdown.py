@@ -41,11 +41,12 @@ class Document:
     def __init__(self, path: Path) -> None:
         self.path = path
         whole = path.read_text(encoding="utf-8")
-        self.code_blocks = [CodeBlock(match[2], match[3]) for match in _FENCE.finditer(whole)]
+        self.code_blocks = _code_blocks(whole)
         self.text = _FENCE.sub("", whole)
         self.headings = [Heading(len(match[1]), match[2]) for match in _HEADING.finditer(self.text)]
         self.tables = list(_tables(self.text))
         self.links = _LINK.findall(self.text)
+        self._whole = whole
 
     def code(self, language: str) -> str:
         """The one block in that language."""
@@ -55,6 +56,11 @@ class Document:
     def codes(self, language: str) -> List[str]:
         """Every block in that language."""
         return [block.code for block in self.code_blocks if block.language == language]
+
+    def code_below(self, heading: str) -> List[CodeBlock]:
+        """The blocks of the section with that heading of the second level."""
+        (section,) = re.findall(rf"^## {re.escape(heading)}$(.*?)(?=^## |\Z)", self._whole, re.MULTILINE | re.DOTALL)
+        return _code_blocks(section)
 
     def table(self, title: str) -> Table:
         """The one table whose first column has that title."""
@@ -73,10 +79,17 @@ class Document:
         return anchors
 
 
+def _code_blocks(text: str) -> List[CodeBlock]:
+    return [CodeBlock(match[2], match[3]) for match in _FENCE.finditer(text)]
+
+
 def documents() -> List[Path]:
-    """Every Markdown file of the project."""
-    found = PROJECT.rglob("*.md")
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(PROJECT).parts))
+    """Every Markdown file of the project; not those of packages."""
+    return sorted(path for path in PROJECT.rglob("*.md") if not any(map(_is_foreign, path.relative_to(PROJECT).parts)))
+
+
+def _is_foreign(part: str) -> bool:
+    return part.startswith(".") or part == "node_modules"
 
 
 def without_comments(code: str) -> str:
