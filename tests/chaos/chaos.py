@@ -36,8 +36,8 @@ class Report(NamedTuple):
     def __str__(self) -> str:
         lines = [
             f"{self.minutes:.1f} minutes",
-            f"connections: {_listed(self.outcomes)}",
-            f"harm done: {_listed(self.deeds)}",
+            f"connections: {listed(self.outcomes)}",
+            f"harm done: {listed(self.deeds)}",
             f"before: {self.before}",
             f"after:  {self.after}",
             f"wrong: {len(self.wrongs)}, faults: {len(self.faults)}",
@@ -45,14 +45,14 @@ class Report(NamedTuple):
         return "\n".join(lines + self.wrongs + self.faults)
 
 
-def _listed(counts: Dict[str, int]) -> str:
+def listed(counts: Dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
 
 
 def run(duration_s: float, seed: int, speech: bytes) -> Report:
     """Make chaos for so long; `speech` is the ten seconds of English that the tests use."""
     with ServerProcess(SETTINGS) as server:
-        clips = [Clip(pcm, _undisturbed(server, pcm)) for pcm in _cut(speech)]
+        clips = [Clip(pcm, _undisturbed(server, pcm)) for pcm in cut(speech)]
         assert len({tuple(clip.results) for clip in clips}) == len(clips), clips  # so that a mix-up shows
         wait_until_all_sleep(server)
         before = footprint(server, at_most_threads=ENGINES + OWN_THREADS)
@@ -73,7 +73,7 @@ def run(duration_s: float, seed: int, speech: bytes) -> Report:
     return Report(minutes, crowd.outcomes, monkey.deeds, crowd.wrongs, before, after, faults)
 
 
-def _cut(speech: bytes) -> Tuple[bytes, ...]:
+def cut(speech: bytes) -> Tuple[bytes, ...]:
     """The recording, its two utterances, both the other way round, silence."""
     middle = int(6.5 * 32000)
     first, second, silence = speech[:middle], speech[middle:], bytes(2 * 32000)

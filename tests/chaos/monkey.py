@@ -7,7 +7,6 @@ import signal
 import threading
 from collections import Counter
 from typing import Counter as CounterType
-from typing import List
 
 import psutil
 
@@ -38,28 +37,36 @@ class Monkey:
     def _run(self) -> None:
         while not self._stopping.wait(self._chance.uniform(*PAUSE_S)):
             with contextlib.suppress(psutil.Error, ProcessLookupError):  # it has just died
-                self._strike(engine_pids(self._server))
+                deed = strike(self._server, self._chance, self._hang_timeout_s, self._stopping)
+                self.deeds[deed] += 1
 
-    def _strike(self, engines: List[int]) -> None:
-        if not engines:
-            return
-        deed = self._chance.choices(
-            ["kill", "kill all", "freeze", "freeze for good", "kill the fork server"], [40, 5, 30, 20, 5]
-        )[0]
-        victim = self._chance.choice(engines)
-        if deed == "kill":
-            os.kill(victim, signal.SIGKILL)
-        elif deed == "kill all":
-            for pid in engines:
-                os.kill(pid, signal.SIGKILL)
-        elif deed == "freeze":
-            self._freeze(victim, FREEZE_S)
-        elif deed == "freeze for good":
-            self._freeze(victim, 1.5 * self._hang_timeout_s)
-        elif (fork_server := fork_server_pid(self._server)) is not None:
-            os.kill(fork_server, signal.SIGKILL)
-        self.deeds[deed] += 1
 
-    def _freeze(self, pid: int, seconds: float) -> None:
-        with frozen(pid):
-            self._stopping.wait(seconds)
+def strike(server: ServerProcess, chance: random.Random, hang_timeout_s: float, stopping: threading.Event) -> str:
+    """Harm an engine of the server, or all, or what they are forked from; returns what was done.
+
+    A freeze ends early when `stopping` is set. Raises psutil.Error or ProcessLookupError where the victim has died.
+    """
+    deed: str = chance.choices(
+        ["kill", "kill all", "freeze", "freeze for good", "kill the fork server"], [40, 5, 30, 20, 5]
+    )[0]
+    engines = engine_pids(server)
+    if not engines:
+        return "nothing"
+    victim = chance.choice(engines)
+    if deed == "kill":
+        os.kill(victim, signal.SIGKILL)
+    elif deed == "kill all":
+        for pid in engines:
+            os.kill(pid, signal.SIGKILL)
+    elif deed == "freeze":
+        _freeze(victim, FREEZE_S, stopping)
+    elif deed == "freeze for good":
+        _freeze(victim, 1.5 * hang_timeout_s, stopping)
+    elif (fork_server := fork_server_pid(server)) is not None:
+        os.kill(fork_server, signal.SIGKILL)
+    return deed
+
+
+def _freeze(pid: int, seconds: float, stopping: threading.Event) -> None:
+    with frozen(pid):
+        stopping.wait(seconds)
