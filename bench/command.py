@@ -12,14 +12,18 @@ from bench.report import Report
 from tests.harness.server import PROJECT
 
 
-def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Read the options of the parser and those of every benchmark."""
+def parse(parser: argparse.ArgumentParser, draws: bool = True, needs_speech: bool = True) -> argparse.Namespace:
+    """Read the options of the parser and those of every benchmark, or of every one that draws its rows.
+
+    `needs_speech`: there is nothing to measure without a folder of recordings.
+    """
     parser.add_argument("--speech", type=Path, default=os.environ.get("SPEECH_DIR"), help="folder with manifest.tsv")
     parser.add_argument("--json", type=Path, help="keep the rows of the table in this file too")
-    parser.add_argument("--svg", type=Path, help="draw them into this file")
-    parser.add_argument("--bench-python", default=sys.executable, help="Python with bench/requirements.txt")
+    if draws:
+        parser.add_argument("--svg", type=Path, help="draw them into this file")
+        parser.add_argument("--bench-python", default=sys.executable, help="Python with bench/requirements.txt")
     options = parser.parse_args()
-    if options.speech is None:
+    if options.speech is None and needs_speech:
         parser.error("--speech or SPEECH_DIR names the folder of recordings with manifest.tsv")
     return options
 

@@ -42,6 +42,13 @@ def serving(engines: int, options: argparse.Namespace, **model: Any) -> Iterator
     if options.host is not None:
         yield (options.host, options.port), options.pid
         return
+    with own(engines, **model) as server:
+        yield ("127.0.0.1", server.port), server.process.pid
+
+
+@contextmanager
+def own(engines: int, **model: Any) -> Iterator[ServerProcess]:
+    """A server with so many engines that ends with the context; raises SystemExit where it does not start."""
     # A client may come when the engine of the one before it has just said its last word.
     network = {"max_connections": max(256, 2 * engines), "engine_wait": _ENGINE_WAIT_S}
     settings = {"model": {"channel": engines, **model}, "network": network}
@@ -50,7 +57,7 @@ def serving(engines: int, options: argparse.Namespace, **model: Any) -> Iterator
             server = stack.enter_context(ServerProcess(settings))
         except RuntimeError as error:
             raise SystemExit(f"the server does not start: {str(error).splitlines()[-1]}") from error
-        yield ("127.0.0.1", server.port), server.process.pid
+        yield server
 
 
 def through(host: str, port: int) -> Recognise:

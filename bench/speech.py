@@ -5,18 +5,27 @@ import unicodedata
 from typing import List, Sequence
 
 import jiwer
+import numpy as np
 
 from boundary.settings import EngineSettings, default_session
 from engine.segmenter import Segmenter, Utterance
 from recognizer.audio import SAMPLE_RATE, Samples, to_samples
 
+_FULL_SCALE = 32767
 
-def segments(pcm: bytes) -> List[Samples]:
-    """What the server would cut 16-bit mono PCM at 16 kHz into."""
+
+def segments(audio: bytes, sample_rate: int = SAMPLE_RATE, encoding: str = "pcm_s16le") -> List[Samples]:
+    """What the server would cut mono audio into."""
     settings = EngineSettings()
-    segmenter = Segmenter(settings, default_session(settings))
-    happened = (*segmenter.feed(pcm), *segmenter.finish())
-    return [to_samples(one.pcm, SAMPLE_RATE) for one in happened if isinstance(one, Utterance)]
+    session = default_session(settings)._replace(sample_rate=sample_rate, encoding=encoding)
+    segmenter = Segmenter(settings, session)
+    happened = (*segmenter.feed(audio), *segmenter.finish())
+    return [to_samples(one.pcm, one.sample_rate) for one in happened if isinstance(one, Utterance)]
+
+
+def to_pcm(samples: Samples) -> bytes:
+    """As 16-bit PCM; what is too loud is clipped."""
+    return np.rint(samples * _FULL_SCALE).clip(-_FULL_SCALE, _FULL_SCALE).astype("<i2").tobytes()
 
 
 def normal(text: str, language: str) -> str:

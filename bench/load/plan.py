@@ -48,11 +48,13 @@ class EndPoint(NamedTuple):
     """Where an utterance ends.
 
     Attributes:
+        start_s: of its first voiced frame.
         end_s: of its last voiced frame, as a result says it.
         known_bytes: of the stream after which a listener knows: the silent frames that end it are complete.
         cut: it was too long and is cut, no silence ended it.
     """
 
+    start_s: float
     end_s: float
     known_bytes: int
     cut: bool
@@ -158,20 +160,31 @@ def packet_bytes(packet_ms: int) -> int:
 # --- what should come back -------------------------------------------------------------------
 
 
+def voiced_frames(pcm: bytes) -> List[bool]:
+    """Of each frame of a stream whether it is voiced, as VAD with the server's defaults says."""
+    frame_bytes, rate = CONFIG.audio.frame_bytes, CONFIG.audio.sample_rate
+    vad = webrtcvad.Vad(CONFIG.vad.mode)
+    offsets = range(0, len(pcm) - frame_bytes + 1, frame_bytes)
+    return [vad.is_speech(pcm[offset : offset + frame_bytes], rate) for offset in offsets]
+
+
 def find_endpoints(pcm: bytes) -> List[EndPoint]:
     """The ends of all utterances of a stream, as VAD with the server's defaults finds them."""
-    frame_bytes, frame_ms = CONFIG.audio.frame_bytes, CONFIG.audio.frame_duration_ms
-    vad = webrtcvad.Vad(CONFIG.vad.mode)
-    endpointer = Endpointer(CONFIG.vad, frame_ms)
-    voiced: List[bool] = []
+    return endpoints_of(voiced_frames(pcm))
+
+
+def endpoints_of(voiced: Sequence[bool]) -> List[EndPoint]:
+    """The same of the frames of a stream."""
+    frame_s = CONFIG.audio.frame_duration_ms / 1000
+    endpointer = Endpointer(CONFIG.vad, CONFIG.audio.frame_duration_ms)
     found: List[EndPoint] = []
-    for offset in range(0, len(pcm) - frame_bytes + 1, frame_bytes):
-        voiced.append(vad.is_speech(pcm[offset : offset + frame_bytes], CONFIG.audio.sample_rate))
-        segment = endpointer.feed(voiced[-1])
+    for frames, is_voiced in enumerate(voiced, 1):
+        segment = endpointer.feed(is_voiced)
         if segment is not None:
-            silent = len(voiced) - segment.end
-            cut = silent < CONFIG.vad.silence_threshold or any(voiced[segment.end :])
-            found.append(EndPoint(segment.end * frame_ms / 1000, offset + frame_bytes, cut))
+            silent = frames - segment.end
+            cut = silent < CONFIG.vad.silence_threshold or any(voiced[segment.end : frames])
+            known_bytes = frames * CONFIG.audio.frame_bytes
+            found.append(EndPoint(segment.start * frame_s, segment.end * frame_s, known_bytes, cut))
     return found
 
 

@@ -65,7 +65,7 @@ class UsageWatch(threading.Thread):
             if self._server is None:
                 self.usage = Usage(generator_cores)
             else:
-                self.usage = Usage(generator_cores, server_cores, *self._memory_mb(self._server))
+                self.usage = Usage(generator_cores, server_cores, *memory_mb(self._server))
 
     def _wait_until(self, time_s: float) -> bool:
         """Whether it was left before."""
@@ -79,20 +79,21 @@ class UsageWatch(threading.Thread):
                 server_s += sum(process.cpu_times()[:4])  # user, system, and both of children that have ended
         return time.process_time(), server_s
 
-    @staticmethod
-    def _memory_mb(server: psutil.Process) -> Tuple[float, Optional[float], Optional[float]]:
-        everyone = {process.pid: process for process in (server, *server.children(recursive=True))}
-        direct = {process.pid for process in server.children()}
-        all_mb = 0.0
-        engines: List[Tuple[float, float]] = []
-        for pid, process in everyone.items():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                memory = process.memory_full_info()
-                all_mb += memory.pss / _MB
-                # The server's own children are helpers; engines are forked from one of them.
-                if pid != server.pid and pid not in direct:
-                    engines.append((memory.pss / _MB, memory.uss / _MB))
-        if not engines:
-            return all_mb, None, None
-        pss_mb, private_mb = zip(*engines)
-        return all_mb, statistics.median(pss_mb), statistics.median(private_mb)
+
+def memory_mb(server: psutil.Process) -> Tuple[float, Optional[float], Optional[float]]:
+    """Of all processes of a server; of an engine, and what it alone has: as of Usage."""
+    everyone = {process.pid: process for process in (server, *server.children(recursive=True))}
+    direct = {process.pid for process in server.children()}
+    all_mb = 0.0
+    engines: List[Tuple[float, float]] = []
+    for pid, process in everyone.items():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            memory = process.memory_full_info()
+            all_mb += memory.pss / _MB
+            # The server's own children are helpers; engines are forked from one of them.
+            if pid != server.pid and pid not in direct:
+                engines.append((memory.pss / _MB, memory.uss / _MB))
+    if not engines:
+        return all_mb, None, None
+    pss_mb, private_mb = zip(*engines)
+    return all_mb, statistics.median(pss_mb), statistics.median(private_mb)

@@ -26,7 +26,7 @@ from bench.long.differences import Compared, compare, near
 from bench.long.joined import LongRecording, cuts_s, join_all
 from bench.long.rows import COLUMNS, Row
 from bench.recognizers.contenders import CTRANSLATE2, WHOLE_FILES
-from bench.recognizers.process import ContenderProcess
+from bench.recognizers.process import on_the_processor
 from bench.recognizers.weights import write_ctranslate2
 from bench.recordings import read_spoken
 from bench.report import Report, line, table
@@ -118,7 +118,7 @@ def _way(name: str, language: str, options: argparse.Namespace, models: Path, st
     if name in _SERVERS:
         settings = {"model": {"language": language, "context": _SERVERS[name]}}
         return through("127.0.0.1", stack.enter_context(ServerProcess(settings)).port)
-    contender = ContenderProcess(name, usable_cores(), options.bench_python, models)
+    contender = on_the_processor(name, usable_cores(), options.bench_python, models)
     stack.callback(contender.close)
     path = models / "recording.npy"
 

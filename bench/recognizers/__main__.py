@@ -13,7 +13,7 @@ import numpy as np
 
 from bench import command
 from bench.recognizers.contenders import CONTENDERS, CTRANSLATE2, OPENVINO
-from bench.recognizers.process import ContenderProcess
+from bench.recognizers.process import ContenderProcess, on_the_processor
 from bench.recognizers.rows import LANGUAGES, Row, columns, conditions
 from bench.recognizers.weights import write_ctranslate2
 from bench.recordings import Recording, read_recordings
@@ -51,7 +51,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _measure(recordings: Sequence[Recording], language: str, options: argparse.Namespace, models: Path) -> List[Row]:
-    contenders = [ContenderProcess(name, options.threads, options.bench_python, models) for name in options.only]
+    contenders = [on_the_processor(name, options.threads, options.bench_python, models) for name in options.only]
     path = models / "segment.npy"
     np.save(path, segments(recordings[0].pcm)[0])
     for contender in contenders:

@@ -35,7 +35,8 @@ def ours(threads: int, _: Path, beam_size: int, **settings: str) -> Recognise:
     from recognizer.recognizer import Recognizer, RecognizerSettings  # noqa: PLC0415
     from recognizer.request import Request  # noqa: PLC0415
 
-    recognizer = Recognizer(RecognizerSettings(device="cpu", beam_size=beam_size, **settings), threads)
+    recognizer = Recognizer(RecognizerSettings(beam_size=beam_size, **{"device": "cpu", **settings}), threads)
+    recognizer.warm_up()
 
     def recognise(samples: Any, language: str) -> str:
         return recognizer.recognize(samples, Request(language)).text
@@ -43,28 +44,42 @@ def ours(threads: int, _: Path, beam_size: int, **settings: str) -> Recognise:
     return recognise
 
 
-def openai_whisper(threads: int, _: Path, beam_size: Optional[int], whole_file: bool = False) -> Recognise:
-    """`whisper.transcribe` with its own fallback."""
+def openai_whisper(
+    threads: int,
+    _: Path,
+    beam_size: Optional[int],
+    whole_file: bool = False,
+    device: str = "cpu",
+    size: str = "base",
+) -> Recognise:
+    """`whisper.transcribe` with its own fallback; on a card in float16."""
     import torch  # noqa: PLC0415
 
     from recognizer.weights import load_weights  # noqa: PLC0415
 
     torch.set_num_threads(threads)
-    model = load_weights("base").eval()
+    model = load_weights(size).eval().to(device)
 
     def recognise(samples: Any, language: str) -> str:
         options = _ALONE if whole_file else _TEXT_ALONE
-        found = model.transcribe(samples, language=language, beam_size=beam_size, fp16=False, **options)
+        found = model.transcribe(samples, language=language, beam_size=beam_size, fp16=device != "cpu", **options)
         return str(found["text"])
 
     return recognise
 
 
-def faster_whisper(threads: int, models: Path, beam_size: int, whole_file: bool = False) -> Recognise:
-    """CTranslate2 in int8."""
+def faster_whisper(
+    threads: int,
+    models: Path,
+    beam_size: int,
+    whole_file: bool = False,
+    **settings: Any,
+) -> Recognise:
+    """CTranslate2; on the processor in int8."""
     from faster_whisper import WhisperModel  # noqa: PLC0415
 
-    model = WhisperModel(str(models / CTRANSLATE2), device="cpu", compute_type="int8", cpu_threads=threads)
+    settings = {"device": "cpu", "compute_type": "int8", **settings}
+    model = WhisperModel(str(models / CTRANSLATE2), cpu_threads=threads, **settings)
 
     def recognise(samples: Any, language: str) -> str:
         options = _ALONE if whole_file else _TEXT_ALONE
@@ -118,12 +133,8 @@ WHOLE_FILES = {
 ALL = {**CONTENDERS, **WHOLE_FILES}
 
 
-def main() -> None:
+def answer(recognise: Recognise) -> None:
     """Answer until there is nothing more to recognise."""
-    name, threads, folder = sys.argv[1:]
-    # Some make threads that their own setting does not count.
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(threads)])
-    recognise = ALL[name].make(int(threads), Path(folder))
     for line in sys.stdin:
         language, path = line.rstrip("\n").split(" ", 1)
         samples = np.load(path)
@@ -132,6 +143,14 @@ def main() -> None:
         seconds = time.perf_counter() - started_s
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps({"text": text, "seconds": seconds, "peak_mb": peak_mb}), flush=True)
+
+
+def main() -> None:
+    """Be the contender of that name."""
+    name, threads, folder = sys.argv[1:]
+    # Some make threads that their own setting does not count.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(threads)])
+    answer(ALL[name].make(int(threads), Path(folder)))
 
 
 if __name__ == "__main__":

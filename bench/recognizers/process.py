@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence
 
 from bench import command
 from bench.recognizers.contenders import ALL
@@ -13,20 +13,24 @@ from bench.recognizers.contenders import ALL
 class ContenderProcess:
     """A contender in a process of its own.
 
+    Args:
+        name: for who reads the table.
+        words: the command that starts it.
+        environment: variables that differ from this process's.
+
     Attributes:
         seconds, peak_mb: what it took for the segments that count.
         texts: of the segments of each recording.
     """
 
-    def __init__(self, name: str, threads: int, bench_python: str, models: Path) -> None:
+    def __init__(self, name: str, words: Sequence[str], **environment: str) -> None:
         self.name = name
         self.seconds = 0.0
         self.peak_mb = 0.0
         self.texts: List[List[str]] = []
-        python = {"server": sys.executable, "bench": bench_python}[ALL[name].environment]
         self._process = subprocess.Popen(
-            [python, "-m", "bench.recognizers.contenders", name, str(threads), str(models)],
-            env=command.environment(OMP_NUM_THREADS=str(threads)),
+            words,
+            env=command.environment(**environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             encoding="utf-8",
@@ -52,3 +56,10 @@ class ContenderProcess:
     def close(self) -> None:
         """End the process."""
         self._process.communicate()
+
+
+def on_the_processor(name: str, threads: int, bench_python: str, models: Path) -> ContenderProcess:
+    """One of `bench.recognizers.contenders.ALL`."""
+    python = {"server": sys.executable, "bench": bench_python}[ALL[name].environment]
+    words = [python, "-m", "bench.recognizers.contenders", name, str(threads), str(models)]
+    return ContenderProcess(name, words, OMP_NUM_THREADS=str(threads))

@@ -82,7 +82,12 @@ def test_rounded_times_find_their_own_ends(steps: List[int], data: st.DataObject
 
 
 def test_latency_counts_from_the_packet_that_completes_the_silence() -> None:
-    points = [EndPoint(1.0, 1, False), EndPoint(3.0, 2, False), EndPoint(5.0, 3, True), EndPoint(7.0, 4, False)]
+    points = [
+        EndPoint(0.0, 1.0, 1, False),
+        EndPoint(0.0, 3.0, 2, False),
+        EndPoint(0.0, 5.0, 3, True),
+        EndPoint(0.0, 7.0, 4, False),
+    ]
     results = [heard(0.5, 1.0, 11.25), heard(4.0, 5.0, 15.4), heard(6.0, 7.0, 18.0), heard(8.0, 9.0, 20.0)]
     tally = plan.tally(points, results, [11.0, 13.0, 15.0, 17.5], EVERYTHING)
     assert tally.latencies_ms == pytest.approx([250.0, 500.0])
@@ -90,13 +95,13 @@ def test_latency_counts_from_the_packet_that_completes_the_silence() -> None:
 
 
 def test_what_ends_outside_the_window_does_not_count() -> None:
-    points = [EndPoint(1.0, 1, False), EndPoint(3.0, 2, False)]
+    points = [EndPoint(0.0, 1.0, 1, False), EndPoint(0.0, 3.0, 2, False)]
     tally = plan.tally(points, [heard(0.5, 1.0, 11.2), heard(2.0, 3.0, 13.2)], [11.0, 13.0], Window(12.0, 14.0))
     assert tally.latencies_ms == pytest.approx([200.0])
 
 
 def test_ends_that_a_broken_session_never_sent_do_not_count() -> None:
-    points = [EndPoint(1.0, 1, False), EndPoint(3.0, 2, False)]
+    points = [EndPoint(0.0, 1.0, 1, False), EndPoint(0.0, 3.0, 2, False)]
     tally = plan.tally(points, [heard(0.5, 1.0, 11.2)], [11.0], EVERYTHING)
     assert (len(tally.latencies_ms), tally.without_result) == (1, 0)
 
