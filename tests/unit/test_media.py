@@ -104,6 +104,16 @@ def test_a_film_without_sound_is_told(tmp_path: Path) -> None:
         open_recording(path, None, None)
 
 
+@pytest.mark.parametrize("rate", [1, 436_303_616])
+def test_a_rate_that_cannot_be_is_told_before_a_resampler_is_made_for_it(rate: int, tmp_path: Path) -> None:
+    path = tmp_path / "x.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 3, rate, 0, "NONE", ""))
+        file.writeframes(bytes(3000))
+    with pytest.raises(AudioFileError, match=rf"x\.wav: it breaks off after 0\.0 s: {rate} Hz; expected 2000 to"):
+        heard(open_recording(path, None, None))
+
+
 def test_without_pyav_what_to_install_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.mp3").write_bytes(b"ID3\x04\x00" + bytes(2000))
     monkeypatch.setitem(sys.modules, "av", None)
