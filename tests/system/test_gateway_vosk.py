@@ -6,8 +6,9 @@ from typing import Any, Dict, Iterator, List
 
 import pytest
 import soxr
-import websockets
 from numpy import frombuffer, int16
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from protocol.data import SessionOptions
 from tests.harness.doors import tcp_text, wait_until_free
@@ -26,7 +27,7 @@ def _free_engine(server: ServerProcess) -> None:
 
 async def calls(url: str, pcm: bytes, config: Dict[str, Any], **connection: Any) -> List[Dict[str, Any]]:
     """The sequence of vosk-server's own test client."""
-    async with websockets.connect(url, **connection) as websocket:
+    async with connect(url, **connection) as websocket:
         await websocket.send(json.dumps({"config": config}))
         replies = []
         for start in range(0, len(pcm), CHUNK_BYTES):
@@ -59,7 +60,7 @@ def test_a_telephone_system_that_configures_nothing_is_heard_at_8_khz(
 
     async def main() -> List[Dict[str, Any]]:
         replies = []
-        async with websockets.connect(f"ws://127.0.0.1:{gateway.port_of('vosk')}") as websocket:
+        async with connect(f"ws://127.0.0.1:{gateway.port_of('vosk')}") as websocket:
             for start in range(0, len(telephone), TELEPHONE_CHUNK_BYTES):
                 await websocket.send(telephone[start : start + TELEPHONE_CHUNK_BYTES])
             await websocket.send(EOF)  # the replies are read when there is time for them
@@ -77,7 +78,7 @@ def test_a_telephone_system_that_configures_nothing_is_heard_at_8_khz(
 def test_a_reset_is_answered_by_a_final_and_the_next_one_begins(gateway: GatewayProcess, phrase: bytes) -> None:
     async def main() -> List[str]:
         texts = []
-        async with websockets.connect(gateway.url("/", "ws")) as websocket:
+        async with connect(gateway.url("/", "ws")) as websocket:
             await websocket.send('{"config" : {"sample_rate" : 16000}}')
             for _ in range(2):
                 await websocket.send(phrase[:80000])  # it ends in mid-sentence
@@ -95,7 +96,7 @@ def test_a_reset_is_answered_by_a_final_and_the_next_one_begins(gateway: Gateway
 
 
 def test_a_configuration_that_cannot_be_closes_the_connection_with_the_reason(gateway: GatewayProcess) -> None:
-    with pytest.raises(websockets.ConnectionClosed) as closed:
+    with pytest.raises(ConnectionClosed) as closed:
         asyncio.run(calls(gateway.url("/", "ws"), bytes(100), {"sample_rate": 1}))
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1008
@@ -111,7 +112,7 @@ def locked(server: ServerProcess) -> Iterator[GatewayProcess]:
 def test_a_key_is_asked_for_where_clients_have_a_place_for_it(locked: GatewayProcess) -> None:
     header = {"Authorization": "Bearer secret"}
     assert text_of(asyncio.run(calls(locked.url("/", "ws"), b"", {}, additional_headers=header))) == ""
-    with pytest.raises(websockets.InvalidStatus) as refused:
+    with pytest.raises(InvalidStatus) as refused:
         asyncio.run(calls(locked.url("/", "ws"), b"", {}))
     assert refused.value.response.status_code == 401
 

@@ -12,7 +12,8 @@ from typing import AsyncIterator
 
 import httpx
 import pytest
-import websockets
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from config.sections import ServerConfig
 from gateway import serving as served
@@ -61,7 +62,7 @@ def test_a_client_that_sends_faster_than_a_server_hears_is_not_taken_for_dead(mo
         session(at_finish=result_packet(0.1, 0.9, "네") + END_PACKET)(connection)
 
     async def main(server: int) -> list[str]:
-        async with doors(server) as port, websockets.connect(f"ws://127.0.0.1:{port}{LISTEN}") as websocket:
+        async with doors(server) as port, connect(f"ws://127.0.0.1:{port}{LISTEN}") as websocket:
             for _ in range(600):
                 await websocket.send(bytes(32_000))
             await websocket.send('{"type": "CloseStream"}')
@@ -74,8 +75,8 @@ def test_a_client_that_sends_faster_than_a_server_hears_is_not_taken_for_dead(mo
 def test_who_comes_when_there_are_enough_is_told_to_come_again_and_that_the_gateway_lives() -> None:
     async def main() -> None:
         async with doors(has_room=False) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
-            with pytest.raises(websockets.InvalidStatus) as refused:
-                await websockets.connect(f"ws://127.0.0.1:{port}{LISTEN}")
+            with pytest.raises(InvalidStatus) as refused:
+                await connect(f"ws://127.0.0.1:{port}{LISTEN}")
             assert refused.value.response.status_code == 503
             assert refused.value.response.headers["Retry-After"] == "2"
             upload = await http.post("/v1/audio/transcriptions", content=bytes(5_000_000))
