@@ -191,7 +191,7 @@ class SampledChoice(GreedyChoice):
         """As `torch.distributions.Categorical.sample` draws, which waits for the device to check its arguments."""
         heated = logits / self._temperature
         probabilities = (heated - heated.logsumexp(dim=-1, keepdim=True)).softmax(dim=-1)
-        return (probabilities / torch.empty_like(probabilities).exponential_(1)).argmax(dim=-1)
+        return (probabilities / probabilities.new_empty(probabilities.shape).exponential_(1)).argmax(dim=-1)
 
 
 def search_for(

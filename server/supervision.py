@@ -262,6 +262,8 @@ class Supervision:
 
         That is an answer which they owe: one that freezes while nobody uses it is replaced too.
         """
+        if self._over:
+            return []
         asked = []
         for slot in self._slots:
             if slot.phase is _Phase.IDLE and slot.asked_s == math.inf and now_s - slot.heard_s >= _FRESH_S:

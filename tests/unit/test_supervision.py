@@ -97,6 +97,15 @@ def test_a_first_start_that_says_why_it_cannot_is_fatal() -> None:
     assert rules.due(100) == []
 
 
+def test_an_engine_that_comes_when_all_is_given_up_is_asked_nothing() -> None:
+    rules = Supervision(2, HANG_S)
+    rules.begin(0)
+    rules.heard(0, Ready("cpu", "int8"), 0)
+    rules.heard(1, StartFailed("no weights"), 1)
+    assert rules.died(1, ENDING, 2) == [GiveUp("no weights")]
+    assert rules.ask_idle(100) == []
+
+
 def test_a_first_start_that_dies_without_a_word_is_tried_five_times() -> None:
     rules = Supervision(1, HANG_S)
     rules.begin(0)
