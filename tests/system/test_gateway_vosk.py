@@ -66,7 +66,7 @@ def test_a_telephone_system_that_configures_nothing_is_heard_at_8_khz(
             await websocket.send(EOF)  # the replies are read when there is time for them
             async for reply in websocket:
                 replies.append(json.loads(reply))
-            assert websocket.close_code == 1000
+            assert websocket.protocol.close_code == 1000
         return replies
 
     replies = asyncio.run(main())

@@ -46,6 +46,8 @@ async def doors(port: int = 9, has_room: bool = True) -> AsyncIterator[int]:
 def test_a_client_that_sends_faster_than_a_server_hears_is_not_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     websockets_sansio_impl = pytest.importorskip("uvicorn.protocols.websockets.websockets_sansio_impl")
     protocol = websockets_sansio_impl.WebSocketsSansIOProtocol
+    if not hasattr(protocol, "send_keepalive_ping"):
+        pytest.skip("this uvicorn sends no pings")
     pings = iter(range(10))
     has_pinged = threading.Event()
     ping = protocol.send_keepalive_ping
