@@ -18,6 +18,7 @@
     network.py       encoder and decoder together, with shapes as they come or with fixed ones
     encoder.py       Whisper's encoder over as much sound as there is
     windows.py       how much silence a model needs behind it
+    attention.py     its attention, the way that is fastest on the processor
     decoder.py       Whisper's decoder with memory allocated once, behind openai-whisper's loop
     static.py        the decoder in work of fixed shapes
     tensor_search.py the searches as operations on tensors
@@ -28,6 +29,7 @@
     stability.py     which of its words stay (pure)
     hearing.py       the encoder over an utterance that grows
     layers.py        what both are built of
+    processor.py     what the processor can do
     precision.py     float32, bfloat16, int8: which, and how
     int8.py          matrices in int8
     speech.py        a second look at a segment by Silero VAD

@@ -191,10 +191,13 @@ class FastDecoder(nn.Module):
         logits: Tensor = self.vocabulary(self.norm(x[:, logits_from:]))
         return logits[0].float(), torch.cat(scores).cpu()
 
-    def rearrange(self, sources: List[int], length: int) -> None:
-        """Row i goes on from what row `sources[i]` had, `length` tokens."""
-        index = torch.tensor(sources, device=self.embedding.device)
-        self.memory[:, :, : len(sources), :, :length] = self.memory[:, :, index, :, :length]
+    def rearrange(self, sources: List[int], first: int, end: int) -> None:
+        """Row i goes on from what row `sources[i]` had, from token `first` up to `end`; those before are the same."""
+        moved = [row for row, source in enumerate(sources) if row != source]
+        here = torch.tensor(moved, device=self.embedding.device)
+        there = torch.tensor([sources[row] for row in moved], device=self.embedding.device)
+        part = self.memory[:, :, :, :, first:end]
+        part[:, :, here] = part[:, :, there]
 
 
 def _trace(decoder: FastDecoder, arguments: Any) -> Any:
@@ -224,11 +227,11 @@ class FastInference(Inference):  # type: ignore[misc]
         self._length = tokens.shape[1]
         return logits
 
-    def rearrange_kv_cache(self, source_indices: List[int]) -> None:
-        """Follow the hypotheses that the beam search goes on with."""
-        if source_indices != list(range(len(source_indices))):
-            assert self._length is not None
-            self._decoder.rearrange(source_indices, self._length)
+    def go_on(self, sources: List[int], n_common: int) -> None:
+        """Follow the beam: row i with what row `sources[i]` had, which begins with as many tokens of its own."""
+        assert self._length is not None
+        if n_common < self._length:
+            self._decoder.rearrange(sources, n_common, self._length)
 
 
 class FastTask(DecodingTask):  # type: ignore[misc]

@@ -12,10 +12,11 @@ from typing import Iterator, Optional, Tuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv1d, gelu, scaled_dot_product_attention
+from torch.nn.functional import conv1d, gelu
 from whisper.audio import HOP_LENGTH
 from whisper.model import AudioEncoder, ResidualAttentionBlock
 
+from recognizer.attention import attend
 from recognizer.layers import FeedForward, Norm, join_heads, plain_linear, split_heads
 
 FRAMES_PER_POSITION = 2  # of log-mel
@@ -68,7 +69,7 @@ class _Layer(nn.Module):
             first = silent_keys.shape[2] - (weights.shape[-1] - x.shape[1])
             key = torch.cat((key, silent_keys[:, :, first:]), dim=2)
             value = torch.cat((value, silent_values[:, :, first:]), dim=2)
-        x = x + self.out(join_heads(scaled_dot_product_attention(query, key, value, attn_mask=weights)))
+        x = x + self.out(join_heads(attend(query, key, value, weights)))
         fed: Tensor = self.feed_forward(x)
         return fed
 

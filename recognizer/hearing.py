@@ -10,8 +10,9 @@ from typing import Any, Callable, Iterator, List, Optional, Tuple, cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.functional import pad
 
+from recognizer.attention import attend
 from recognizer.decoder import FastDecoder
 from recognizer.encoder import FRAMES_PER_POSITION, POSITION_SAMPLES, SILENCE_STRIDE, FastEncoder
 from recognizer.layers import join_heads, split_heads
@@ -81,7 +82,7 @@ class GrowingSound:
             check_cancelled()
             query, key, value = (split_heads(part, layer.n_head) for part in layer.qkv(layer.norm(x)).chunk(3, dim=-1))
             keys, values = memory.put(start, key, value)
-            x = x + layer.out(join_heads(scaled_dot_product_attention(query, keys, values, attn_mask=weights)))
+            x = x + layer.out(join_heads(attend(query, keys, values, weights)))
             x = layer.feed_forward(x)
         check_cancelled()
         features = self._encoder.norm(x)[0].to(self._decoder.embedding.dtype)

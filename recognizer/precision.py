@@ -5,6 +5,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import nn
 
+from recognizer import processor
 from recognizer.int8 import quantize
 
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -30,14 +31,13 @@ def choose_precision(compute: str, device: torch.device) -> Precision:
         return Precision(dtype, dtype, "the device is CUDA")
     if compute != "auto":
         return Precision(compute, compute, f"model.compute is {compute}")
-    capabilities = torch.backends.cpu.get_cpu_capability()
-    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    if has_amx is None:  # torch 2.4, the last for Python 3.8
-        known = f"the processor has {capabilities}, and torch {torch.__version__} cannot tell whether it has AMX"
+    found = processor.capability()
+    if not processor.can_tell_amx():
+        known = f"the processor has {found}, and torch {torch.__version__} cannot tell whether it has AMX"
         return Precision("int8", "int8", known)
-    if has_amx():
+    if processor.has_amx():
         return Precision("bfloat16", "int8", "the processor has AMX")
-    return Precision("int8", "int8", f"the processor has {capabilities} and no AMX")
+    return Precision("int8", "int8", f"the processor has {found} and no AMX that may be used")
 
 
 def apply_precision(module: _Module, precision: str) -> _Module:

@@ -8,6 +8,7 @@ from torch.nn.functional import log_softmax
 from whisper.decoding import BeamSearchDecoder, LogitFilter
 
 _Sequence = Tuple[int, ...]
+_GROUP = 64  # values
 
 
 class BeamSearch(BeamSearchDecoder):  # type: ignore[misc]
@@ -23,11 +24,12 @@ class BeamSearch(BeamSearchDecoder):  # type: ignore[misc]
         """
         if self.finished_sequences is None:
             self.finished_sequences = [{}]
-        best = log_softmax(logits, dim=-1).topk(self.beam_size + 1)
-        totals = (sum_logprobs[:, None] + best.values).tolist()
+        values, indices = top(log_softmax(logits, dim=-1), self.beam_size + 1)
+        totals = (sum_logprobs[:, None] + values).tolist()
         scores: Dict[_Sequence, float] = {}
         sources: Dict[_Sequence, int] = {}
-        for row, (prefix, candidates) in enumerate(zip(tokens.tolist(), best.indices.tolist())):
+        prefixes = tokens.tolist()
+        for row, (prefix, candidates) in enumerate(zip(prefixes, indices.tolist())):
             for token, total in zip(candidates, totals[row]):
                 sequence = (*prefix, token)
                 scores[sequence], sources[sequence] = total, row
@@ -35,7 +37,8 @@ class BeamSearch(BeamSearchDecoder):  # type: ignore[misc]
         for sequence in ended[: self.max_candidates - len(self.finished_sequences[0])]:
             self.finished_sequences[0][sequence] = scores[sequence]
         sum_logprobs[: len(kept)] = torch.tensor([scores[sequence] for sequence in kept])
-        self.inference.rearrange_kv_cache([sources[sequence] for sequence in kept])
+        rows = [sources[sequence] for sequence in kept]
+        self.inference.go_on(rows, min(_n_common(prefixes[row], prefixes[source]) for row, source in enumerate(rows)))
         return torch.tensor(kept, device=tokens.device), len(self.finished_sequences[0]) >= self.max_candidates
 
     def _rank(self, scores: Dict[_Sequence, float]) -> Tuple[List[_Sequence], List[_Sequence]]:
@@ -47,6 +50,30 @@ class BeamSearch(BeamSearchDecoder):  # type: ignore[misc]
             if len(kept) == self.beam_size:
                 break
         return kept, ended
+
+
+def _n_common(one: List[int], other: List[int]) -> int:
+    """How many tokens they begin with alike."""
+    return next((index for index, (a, b) in enumerate(zip(one, other)) if a != b), len(one))
+
+
+def top(x: Tensor, k: int) -> Tuple[Tensor, Tensor]:
+    """As `x.topk(k)` of rows, values and indices; `topk` compares all, which of a vocabulary are many.
+
+    The k best are in those k groups whose own best are the best.
+    """
+    n, length = x.shape
+    n_groups = length // _GROUP
+    if n_groups < k:
+        best = x.topk(k)
+        return best.values, best.indices
+    grouped = x[:, : n_groups * _GROUP].view(n, _GROUP, n_groups)
+    groups = grouped.amax(1).topk(k).indices
+    candidates = grouped.gather(2, groups[:, None].expand(n, _GROUP, k)).flatten(1)
+    found = torch.cat((candidates, x[:, n_groups * _GROUP :]), 1).topk(k)
+    place = found.indices
+    in_group = torch.div(place, k, rounding_mode="floor") * n_groups + groups.gather(1, place % k)
+    return found.values, torch.where(place < _GROUP * k, in_group, place + _GROUP * (n_groups - k))
 
 
 class Suppress(LogitFilter):  # type: ignore[misc]
