@@ -33,6 +33,8 @@
 # make bench-silence  install, count what is sent where nobody speaks, and short answers that are lost, over SPEECH_DIR
 #               (and NOISE_DIRS, folders of more recordings), print tables and draw both sides as one curve
 # make bench-telephone  install, measure what a telephone line costs us and others over SPEECH_DIR, print a table
+# make bench-paths  install, measure the error rate of each way that a processor may take over SPEECH_DIR, three variants
+#               of each recording, print a table
 # make screenshot  install, take the picture of the page in README.md (docs/page.png) with Chromium
 # make serve    install, run the server and the gateway with config_vad.yaml, print the address of the page
 
@@ -47,7 +49,7 @@ SECONDS ?= 300
 LOAD := $(BIN)/python -m bench.load --seconds $(SECONDS_EACH)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test clients programs screenshot test-pythons check check-cuda soak soak-fleet fuzz bench bench-load bench-live bench-long bench-gateway bench-capacity bench-confidence bench-gpu bench-silence bench-telephone serve clean
+.PHONY: demo test clients programs screenshot test-pythons check check-cuda soak soak-fleet fuzz bench bench-load bench-live bench-long bench-gateway bench-capacity bench-confidence bench-gpu bench-silence bench-telephone bench-paths serve clean
 
 demo: .venv/.speech
 	$(BIN)/python -m demo
@@ -129,6 +131,9 @@ bench-silence: .venv/.dev .venv-bench/.installed
 
 bench-telephone: .venv/.dev .venv-bench/.installed
 	$(BIN)/python -m bench.telephone --bench-python .venv-bench/bin/python
+
+bench-paths: .venv/.dev
+	$(BIN)/python -m bench.paths
 
 serve: .venv/.gateway
 	$(BIN)/python -m demo.serve

@@ -16,6 +16,7 @@ capacity/      `python -m bench.capacity`: how many engines and cores it takes, 
 gpu/           `python -m bench.gpu`: all that a card has to be measured for, within ten minutes
 silence/       `python -m bench.silence`: what is sent where nobody speaks, and short answers that are lost
 telephone/     `python -m bench.telephone`: what of the errors of a telephone line is the server's
+paths/         `python -m bench.paths`: error rates of the ways that different processors take
 confidence/    `python -m bench.confidence`: how many of the words said with a confidence are right
 
 A benchmark is a folder: `__main__.py` measures, `rows.py` says what one row is, its columns and,
