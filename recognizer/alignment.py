@@ -1,4 +1,4 @@
-"""Which heads of a model's cross-attention follow the speech: what word times are read from.
+"""Which heads of a model's cross-attention follow the speech, and how they are smoothed: what word times are read from.
 
 openai-whisper publishes them for its own models (`whisper._ALIGNMENT_HEADS`), whose weights come from many places.
 """
@@ -6,10 +6,15 @@ openai-whisper publishes them for its own models (`whisper._ALIGNMENT_HEADS`), w
 import logging
 from typing import Dict, Optional, Tuple
 
+import torch
 import whisper
+from torch import Tensor
+from torch.nn.functional import pad
 from whisper import ModelDimensions
 
 _log = logging.getLogger(__name__)
+
+_MEDIAN_POSITIONS = 7  # of the encoder; as whisper.timing
 
 Heads = Tuple[Tuple[int, int], ...]  # layer and head
 
@@ -48,3 +53,19 @@ def alignment_heads(model: whisper.Whisper) -> Heads:
 def published_name(dims: ModelDimensions) -> Optional[str]:
     """The published model that has these sizes, where there is only one."""
     return _PUBLISHED.get((dims.n_text_layer, dims.n_text_state, dims.n_mels, dims.n_vocab))
+
+
+def median_filter(x: Tensor) -> Tensor:
+    """Of a few neighbours along the last dimension the median, as `whisper.timing.median_filter`.
+
+    All places are sorted at once, by exchange of neighbours (odd-even transposition: Knuth, TAOCP 3, 5.3.4).
+    """
+    half = _MEDIAN_POSITIONS // 2
+    if x.shape[-1] <= half:
+        return x
+    values = list(pad(x, (half, half), mode="reflect").unfold(-1, _MEDIAN_POSITIONS, 1).unbind(-1))
+    for sweep in range(len(values)):
+        for index in range(sweep % 2, len(values) - 1, 2):
+            lower, upper = values[index : index + 2]
+            values[index : index + 2] = torch.minimum(lower, upper), torch.maximum(lower, upper)
+    return values[half]

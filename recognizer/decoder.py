@@ -146,11 +146,11 @@ class FastDecoder(nn.Module):
         """Begin an utterance of which each layer's keys and values are there (hearing.py)."""
         self._heard = heard
 
-    def prompt(self, tokens: Tensor) -> Tensor:
-        """Run the tokens (length,) that every hypothesis begins with; returns logits (length, n_vocab)."""
-        logits: Tensor = self(tokens[None], 0, self._heard, causal=True)[0]
+    def prompt(self, tokens: Tensor, places: Sequence[int]) -> Tensor:
+        """Run the tokens (length,) that every hypothesis begins with; returns logits (len(places), n_vocab) there."""
+        x = self._run(tokens[None], 0, self._heard, causal=True)
         self.memory[:, :, 1:, :, : len(tokens)] = self.memory[:, :, :1, :, : len(tokens)]
-        return logits
+        return self._logits(x[0, list(places)])
 
     def step(self, tokens: Tensor, offset: int) -> Tensor:
         """The next token of each hypothesis (n,), at position `offset`; returns logits (n, n_vocab)."""
@@ -167,9 +167,15 @@ class FastDecoder(nn.Module):
         self, tokens: Tensor, offset: _Offset, heard: List[Tuple[Tensor, Tensor]], causal: bool = False
     ) -> Tensor:
         """`tokens` (n, length) from position `offset` on → logits (n, length, n_vocab); `heard` is from each layer."""
+        return self._logits(self._run(tokens, offset, heard, causal))
+
+    def _run(self, tokens: Tensor, offset: _Offset, heard: List[Tuple[Tensor, Tensor]], causal: bool) -> Tensor:
         x = self.embedding[tokens] + self.positions[offset : offset + tokens.shape[1]]
         for index, layer in enumerate(self._blocks()):
             x = layer(x, self.memory[index], heard[index], offset, causal)
+        return x
+
+    def _logits(self, x: Tensor) -> Tensor:
         logits: Tensor = self.vocabulary(self.norm(x))
         return logits.float()
 
@@ -188,8 +194,7 @@ class FastDecoder(nn.Module):
             heads = [head for of_layer, head in self.alignment_heads if of_layer == index]
             scores.append(layer.cross_scores(asked, self._heard[index], heads))
             x = layer.feed_forward(x + layer.cross_attend(asked, self._heard[index]))
-        logits: Tensor = self.vocabulary(self.norm(x[:, logits_from:]))
-        return logits[0].float(), torch.cat(scores).cpu()
+        return self._logits(x[0, logits_from:]), torch.cat(scores).cpu()
 
     def rearrange(self, sources: List[int], first: int, end: int) -> None:
         """Row i goes on from what row `sources[i]` had, from token `first` up to `end`; those before are the same."""
@@ -209,19 +214,20 @@ def _trace(decoder: FastDecoder, arguments: Any) -> Any:
 class FastInference(Inference):  # type: ignore[misc]
     """The part of openai-whisper's decoding loop that runs the model; one utterance, one attempt.
 
-    `before_step` is called before each token.
+    `before_step` is called before each token; `sot_index` is where the prompt is asked whether nobody spoke.
     """
 
-    def __init__(self, decoder: FastDecoder, before_step: Callable[[], None]) -> None:
+    def __init__(self, decoder: FastDecoder, before_step: Callable[[], None], sot_index: int) -> None:
         self._decoder = decoder
         self._before_step = before_step
+        self._sot_index = sot_index
         self._length: Optional[int] = None  # tokens that the decoder remembers
 
     def logits(self, tokens: Tensor, audio_features: Tensor) -> Tensor:
-        """`tokens` (n, length) → logits (n, length or 1, n_vocab)."""
+        """`tokens` (n, length) → logits (n, 2 or 1, n_vocab): of a prompt at its `sot_index`, and at its end."""
         self._before_step()
         if self._length is None:
-            logits = self._decoder.prompt(tokens[0]).expand(len(tokens), -1, -1).clone()
+            logits = self._decoder.prompt(tokens[0], (self._sot_index, -1)).expand(len(tokens), -1, -1).clone()
         else:
             logits = self._decoder.step(tokens[:, -1], self._length)[:, None]
         self._length = tokens.shape[1]
@@ -246,6 +252,8 @@ class FastTask(DecodingTask):  # type: ignore[misc]
             decoded must leave room for a prompt: openai-whisper's own `DecodingOptions.prefix` is cut without a word.
     """
 
+    sot_index: int
+
     def __init__(
         self,
         model: Whisper,
@@ -258,7 +266,7 @@ class FastTask(DecodingTask):  # type: ignore[misc]
         self._before_step = before_step
         super().__init__(model, options)
         self._device = decoder.embedding.device
-        self.inference = FastInference(decoder, before_step)
+        self.inference = FastInference(decoder, before_step, self.sot_index)
         if options.beam_size is not None:
             self.decoder = BeamSearch(options.beam_size, self.tokenizer.eot, self.inference)
         self.logit_filters: List[LogitFilter] = [
@@ -274,6 +282,15 @@ class FastTask(DecodingTask):  # type: ignore[misc]
         """What was decoded, in whole characters: (1, n_audio_ctx, n_state) from the encoder → one result."""
         texts = [(result, whole_text(self.tokenizer, result.tokens)) for result in super().run(mel)]
         return [replace(result, text=text, compression_ratio=compression_ratio(text)) for result, text in texts]
+
+    def _main_loop(self, audio_features: Tensor, tokens: Tensor) -> Tuple[Tensor, Tensor, List[float]]:
+        """openai-whisper's; of a prompt's logits it reads two, and no others are there."""
+        sot_index, self.sot_index = self.sot_index, 0
+        try:
+            found: Tuple[Tensor, Tensor, List[float]] = super()._main_loop(audio_features, tokens)
+            return found
+        finally:
+            self.sot_index = sot_index
 
     def _get_initial_tokens(self) -> Tuple[int, ...]:
         initial: Tuple[int, ...] = super()._get_initial_tokens()

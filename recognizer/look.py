@@ -11,15 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 from whisper.decoding import DecodingOptions, SequenceRanker
-from whisper.timing import median_filter
 from whisper.tokenizer import get_tokenizer
 
+from recognizer.alignment import median_filter
 from recognizer.hearing import POSITIONS_PER_S, GrowingSound
 from recognizer.network import Network
 from recognizer.plausibility import most_tokens
 from recognizer.stability import HeardToken, Look, begins_another, words_of
 
-_MEDIAN_WIDTH = 7  # as whisper.timing has it
 _END_S = 0.04  # whose attention is nearer to the end of the sound is not heard but guessed
 _BACK_S = 1.0  # whose attention jumps back by more begins to say it all again
 
@@ -168,6 +167,6 @@ class Looker:
             if last_only:
                 weights = weights[:, -1:]
             weights = (weights - mean) / (std + 1e-6)
-        filtered = median_filter(weights, _MEDIAN_WIDTH).mean(0)
+        filtered = median_filter(weights).mean(0)
         places: List[float] = (filtered.argmax(-1) / POSITIONS_PER_S).tolist()
         return places

@@ -456,7 +456,7 @@ class Recognizer:
         if not self._model.is_multilingual:
             return "en"
         tokenizer = self._tokenizer
-        logits = self._decoder.prompt(torch.tensor([tokenizer.sot], device=self._device))[0]
+        logits = self._decoder.prompt(torch.tensor([tokenizer.sot], device=self._device), (0,))[0]
         best = int(logits[list(tokenizer.all_language_tokens)].argmax())
         return str(tokenizer.all_language_codes[best])
 

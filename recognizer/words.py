@@ -13,15 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import log_softmax, pad
+from torch.nn.functional import log_softmax
 from whisper.audio import TOKENS_PER_SECOND
 from whisper.tokenizer import Tokenizer
 
+from recognizer.alignment import median_filter
 from recognizer.decoder import TORN, FastDecoder
 from recognizer.request import TimedWord
 
 _FROM_ABOVE, _FROM_LEFT = 1, 2
-_MEDIAN_FILTER_POSITIONS = 7  # of the encoder; as whisper.timing
 _LEAST_DEVIATION = 1e-9  # where every token listens equally little
 
 
@@ -51,9 +51,9 @@ def align(
     """
     begin = tokenizer.sot_sequence_including_notimestamps
     said = torch.tensor([*begin, *prefix, *tokens, tokenizer.eot], device=decoder.embedding.device)
-    logits, scores = decoder.follow(said)
     first = len(begin) + len(prefix) - 1  # what stands there foretells the first of `tokens`
-    foretold = log_softmax(logits[first : first + len(tokens), : tokenizer.eot], dim=-1)
+    logits, scores = decoder.follow(said, logits_from=first)
+    foretold = log_softmax(logits[: len(tokens), : tokenizer.eot], dim=-1)
     logprobs = foretold.gather(1, said[first + 1 : -1, None])[:, 0].tolist()
     starts_s = _starts_s(scores, len(begin) - 1, duration_s)[len(prefix) :]
     return Aligned(starts_s, logprobs)
@@ -68,22 +68,6 @@ def _starts_s(scores: Tensor, n_before: int, duration_s: float) -> List[float]:
     smooth = median_filter(even).mean(dim=0)
     first_positions = warp(-smooth[n_before:-1].numpy())
     return [min(position / TOKENS_PER_SECOND, duration_s) for position in first_positions]
-
-
-def median_filter(x: Tensor) -> Tensor:
-    """Of a few neighbours along the last dimension the median, as `whisper.timing.median_filter`.
-
-    All places are sorted at once, by exchange of neighbours (odd-even transposition: Knuth, TAOCP 3, 5.3.4).
-    """
-    half = _MEDIAN_FILTER_POSITIONS // 2
-    if x.shape[-1] <= half:
-        return x
-    values = list(pad(x, (half, half), mode="reflect").unfold(-1, _MEDIAN_FILTER_POSITIONS, 1).unbind(-1))
-    for sweep in range(len(values)):
-        for index in range(sweep % 2, len(values) - 1, 2):
-            lower, upper = values[index : index + 2]
-            values[index : index + 2] = torch.minimum(lower, upper), torch.maximum(lower, upper)
-    return values[half]
 
 
 def warp(cost: npt.NDArray[np.float32]) -> List[int]:

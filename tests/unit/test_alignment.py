@@ -9,8 +9,9 @@ import torch
 import whisper
 from torch import Tensor
 from whisper.model import disable_sdpa
+from whisper.timing import median_filter as whispers_median_filter
 
-from recognizer.alignment import Heads, alignment_heads, published_name, set_alignment_heads
+from recognizer.alignment import Heads, alignment_heads, median_filter, published_name, set_alignment_heads
 from recognizer.catalog import MODEL_NAMES
 from recognizer.decoder import FastDecoder
 from recognizer.weights import load_weights
@@ -117,3 +118,9 @@ def test_the_decoder_tells_where_its_heads_listen_as_whisper_does(split: int) ->
     logits, scores = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts], dim=1)
     assert torch.allclose(scores, theirs(model, tokens, features, heads), atol=1e-3)
     assert torch.allclose(logits, model.decoder(tokens[None], features[None])[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("n_positions", [1, 3, 4, 7, 250])
+def test_what_lies_apart_from_its_neighbours_is_levelled_as_openai_whisper_does(n_positions: int) -> None:
+    scores = torch.randn(8, 30, n_positions)
+    assert torch.equal(median_filter(scores), whispers_median_filter(scores, 7))

@@ -53,7 +53,7 @@ def heard(loaded: Loaded, mel: torch.Tensor) -> torch.Tensor:
     with torch.inference_mode():
         features = loaded.encoder(mel)
         loaded.decoder.listen(features)
-        return loaded.decoder.prompt(torch.tensor([500, 501, 502]))
+        return loaded.decoder.prompt(torch.tensor([500, 501, 502]), range(3))
 
 
 def test_what_is_lent_computes_as_what_is_loaded(file: str) -> None:

@@ -9,7 +9,6 @@ import whisper
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from whisper.timing import dtw, find_alignment
-from whisper.timing import median_filter as whispers_median_filter
 from whisper.tokenizer import get_tokenizer
 
 from recognizer.audio import SAMPLE_RATE, to_samples
@@ -17,7 +16,7 @@ from recognizer.decoder import whole_text
 from recognizer.recognizer import Recognizer, RecognizerSettings
 from recognizer.request import Request
 from recognizer.weights import load_weights
-from recognizer.words import Aligned, median_filter, spell, timed, warp
+from recognizer.words import Aligned, spell, timed, warp
 
 TOKENIZER = get_tokenizer(True, num_languages=99, language="ko", task="transcribe")
 
@@ -29,12 +28,6 @@ def test_the_way_is_that_of_openai_whisper(n_rows: int, n_columns: int, seed: in
     rows, columns = dtw(torch.from_numpy(cost))
     theirs = [int(columns[list(rows).index(row)]) for row in range(n_rows)]
     assert warp(cost) == theirs
-
-
-@pytest.mark.parametrize("n_positions", [1, 3, 4, 7, 250])
-def test_what_lies_apart_from_its_neighbours_is_levelled_as_openai_whisper_does(n_positions: int) -> None:
-    scores = torch.randn(8, 30, n_positions)
-    assert torch.equal(median_filter(scores), whispers_median_filter(scores, 7))
 
 
 @settings(deadline=None, max_examples=300)
