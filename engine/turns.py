@@ -11,6 +11,7 @@ CORES = usable_cores()
 _CARD_SEATS = 4
 
 _FORGOTTEN_S = 2.0  # who has waited longer than this for its turn is not there to take it
+_UNSEEN_S = 1.0  # who computes and has not asked for so long whether it may go on does not compute
 
 
 _Value = TypeVar("_Value")
@@ -27,7 +28,7 @@ class Work(enum.IntEnum):
 
 
 class Board:
-    """Where every engine computes, what it does, and since when it waits for a turn at live text.
+    """Where every engine computes, what it does, and since when it waits for a turn.
 
     An engine shares turns with those that compute where it does: on the processor, or on the same card.
 
@@ -39,6 +40,8 @@ class Board:
     def __init__(self, context: Any, n_engines: int) -> None:
         self._marks = context.RawArray("B", n_engines)
         self._waiting_since_s = context.RawArray("d", n_engines)
+        self._asked_since_s = context.RawArray("d", n_engines)  # for a result that somebody waits for
+        self._seen_s = context.RawArray("d", n_engines)
         self._places = context.RawArray("B", n_engines)  # 0: the processor, else the card's index and 1
 
     def settle(self, engine: int, card: Optional[int]) -> None:
@@ -71,6 +74,15 @@ class Board:
         """How many others do something at least that urgent."""
         marks = self._beside(engine, bytes(self._marks))
         return sum(mark >= least for mark in marks) - int(self._marks[engine] >= least)
+
+    def live_before(self, engine: int, since_s: float, now_s: float) -> int:
+        """How many engines compute for who has waited longer than since `since_s`, as it does for this one."""
+        self._asked_since_s[engine], self._seen_s[engine] = since_s, now_s
+        others = zip(bytes(self._marks), self._asked_since_s, self._seen_s, range(len(self._marks)))
+        return sum(
+            mark == Work.LIVE and now_s - seen_s < _UNSEEN_S and (its_s, index) < (since_s, engine)
+            for mark, its_s, seen_s, index in self._beside(engine, others)
+        )
 
     def ahead_before(self, engine: int) -> int:
         """How many of the engines before this one work ahead: they go first."""

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 _SIGN_OF_LIFE_S = 1.0
 _GIVE_WAY_S = 0.005
-_GIVE_WAY_IN_LIVE_TEXT_S = 0.02  # nobody waits for it, and many may
+_GIVE_WAY_LONGER_S = 0.02  # where it will take longer, or nobody waits for it: many may
 _GIVE_WAY_LIMIT_S = 5.0  # for one utterance: who sends ahead of time is served last, but is served
 _ON_OPEN = (Work.LIVE_TEXT, Work.AHEAD)  # utterances that have not ended
 _TURN_S = 0.02  # between two looks whether there is a turn at live text
@@ -69,6 +69,7 @@ class EngineWorker:
         self._sign_of_life_s = 0.0
         self._began_s = 0.0  # with the recognition; moved on by pauses
         self._give_way_until_s = 0.0
+        self._live_since_s = 0.0  # somebody waits for it
         self._recognizer: Recognizer
         self._live_text: LiveText
         self._scarcity: Scarcity
@@ -202,7 +203,8 @@ class EngineWorker:
 
     def _turn_to(self, work: Work) -> None:
         self._work = work
-        self._give_way_until_s = time.monotonic() + _GIVE_WAY_LIMIT_S
+        self._live_since_s = time.monotonic()
+        self._give_way_until_s = self._live_since_s + _GIVE_WAY_LIMIT_S
         self._board.mark(self._index, work)
 
     # --- live text
@@ -276,8 +278,10 @@ class EngineWorker:
                 break
             pause_s = _GIVE_WAY_S
             if self._work is Work.LIVE_TEXT:  # others need not share the cores with it
-                pause_s = _GIVE_WAY_IN_LIVE_TEXT_S
+                pause_s = _GIVE_WAY_LONGER_S
                 self._board.mark(self._index, Work.NONE)
+            if self._work is Work.LIVE and self._live_before() >= 2 * self._seats:
+                pause_s = _GIVE_WAY_LONGER_S
             time.sleep(pause_s)
             self._began_s += pause_s
         self._board.mark(self._index, self._work)
@@ -306,8 +310,13 @@ class EngineWorker:
             return 2 * recognising + looking >= self._seats  # a recognition is to be as fast as without live text
         if work is Work.AHEAD:
             return self._board.others(self._index, Work.BEHIND) + self._board.ahead_before(self._index) >= self._seats
+        if work is Work.LIVE:  # one after the other: side by side, all would be late
+            return self._recognizer.card is None and self._live_before() >= self._seats
         late = time.monotonic() >= self._give_way_until_s
         return work is Work.BEHIND and not late and self._board.others(self._index, Work.LIVE) >= self._seats
+
+    def _live_before(self) -> int:
+        return self._board.live_before(self._index, self._live_since_s, time.monotonic())
 
     def _show_life(self) -> None:
         """Tell the server that the recognition goes on: it ends who gives no answer for too long."""
