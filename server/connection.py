@@ -24,7 +24,7 @@ from server.latencies import Latencies
 from server.mailbox import Mailbox
 from server.metrics import REFUSALS, Metrics
 from server.outbox import Outbox
-from server.pace import quiet_pause_s
+from server.pace import quiet_pause_s, speaking_pause_s
 from server.recording import Recording
 from server.session import Ending, Message, Phase, Session
 from server.stream import Stream
@@ -198,8 +198,9 @@ class Connection:
             self._leave()
             return
         self._session.received(data, now_s)
-        if len(data) < self._trickle_bytes and self._session.is_quiet:
-            self._pause_until_s = now_s + quiet_pause_s(self._pool.sessions, self._config.closing_silence_s)
+        if len(data) < self._trickle_bytes and self._session.is_streaming:
+            pause_s = quiet_pause_s if self._session.is_quiet else speaking_pause_s
+            self._pause_until_s = now_s + pause_s(self._pool.sessions, self._config.closing_silence_s)
 
     def _write(self) -> None:
         while self._outbox:

@@ -1,11 +1,13 @@
-"""How fast a client may send, and how often one that says nothing is looked at. Pure: knows no clock."""
+"""How fast a client may send, and how often one is looked at. Pure: knows no clock."""
 
 _BURST_S = 5.0  # of sending at the limit that a client may catch up on, after a network that stood still
 
-# A look at a client that says nothing costs more than the audio in it. With this pause for each, all of them together
-# are looked at some 670 times a second, however many there are.
-_QUIET_PAUSE_EACH_S = 0.0015
+# A look at a client, and what it makes an engine do, costs more than the audio in it. With this pause for each, all of
+# them together are looked at some 670 times a second, however many there are.
+_PAUSE_EACH_S = 0.0015
 _QUIET_PAUSE_LIMIT_S = 0.15
+_SPEAKING_PAUSE_LIMIT_S = 0.1
+_PACKET_S = 0.03  # of audio, as many clients send it; a pause that is shorter saves nothing
 
 
 class Pace:
@@ -32,4 +34,10 @@ def quiet_pause_s(sessions: int, closing_silence_s: float) -> float:
 
     `closing_silence_s` ends an utterance: half of it goes by at most.
     """
-    return min(sessions * _QUIET_PAUSE_EACH_S, _QUIET_PAUSE_LIMIT_S, closing_silence_s / 2)
+    return min(sessions * _PAUSE_EACH_S, _QUIET_PAUSE_LIMIT_S, closing_silence_s / 2)
+
+
+def speaking_pause_s(sessions: int, closing_silence_s: float) -> float:
+    """The same for a client that speaks: as long as the machine has time for each packet, none."""
+    pause_s = min(sessions * _PAUSE_EACH_S, _SPEAKING_PAUSE_LIMIT_S, closing_silence_s / 4)
+    return pause_s if pause_s >= _PACKET_S else 0.0

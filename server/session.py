@@ -226,10 +226,14 @@ class Session:
         return self.phase in (Phase.OPENING, Phase.SERVING) and not self._is_held_up
 
     @property
+    def is_streaming(self) -> bool:
+        """Whether the client sends audio, as it comes."""
+        return self.phase is Phase.SERVING and self._protocol.state is State.STREAMING
+
+    @property
     def is_quiet(self) -> bool:
         """Whether the client streams, says nothing as far as its engine has heard, and wants no news of that."""
-        is_streaming = self.phase is Phase.SERVING and self._protocol.state is State.STREAMING
-        return is_streaming and not (self._in_utterance or self._settings.partial or self._settings.events)
+        return self.is_streaming and not (self._in_utterance or self._settings.partial or self._settings.events)
 
     @property
     def audio_s(self) -> float:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from config.sections import NetworkConfig
 from server.admission import Admission, Refusals, Refused
-from server.pace import Pace, quiet_pause_s
+from server.pace import Pace, quiet_pause_s, speaking_pause_s
 
 # --- addresses
 
@@ -116,7 +116,7 @@ def test_who_sends_in_real_time_never_waits(max_speed: float, pauses_s: List[flo
         assert pace.wait_s(0.03, now_s) == 0
 
 
-# --- clients that say nothing
+# --- how often clients are looked at
 
 
 def test_a_few_clients_that_say_nothing_are_looked_at_at_once_and_many_not_more_often_in_all() -> None:
@@ -129,3 +129,15 @@ def test_a_few_clients_that_say_nothing_are_looked_at_at_once_and_many_not_more_
 
 def test_nobody_is_left_alone_for_more_than_half_of_what_ends_an_utterance() -> None:
     assert quiet_pause_s(10_000, 0.1) == 0.05
+
+
+def test_of_a_few_clients_that_speak_each_packet_is_taken_at_once_and_of_many_several_together() -> None:
+    assert speaking_pause_s(16, 0.48) == 0
+    for sessions in (24, 36, 60):
+        assert sessions / speaking_pause_s(sessions, 0.48) <= 1000
+    assert speaking_pause_s(10_000, 0.48) == 0.1
+
+
+def test_who_speaks_is_looked_at_several_times_in_what_ends_an_utterance() -> None:
+    assert speaking_pause_s(10_000, 0.2) == 0.05
+    assert speaking_pause_s(10_000, 0.1) == 0
