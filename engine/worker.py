@@ -31,6 +31,7 @@ _GIVE_WAY_LONGER_S = 0.02  # where it will take longer, or nobody waits for it: 
 _GIVE_WAY_LIMIT_S = 5.0  # for one utterance: who sends ahead of time is served last, but is served
 _ON_OPEN = (Work.LIVE_TEXT, Work.AHEAD)  # utterances that have not ended
 _TURN_S = 0.02  # between two looks whether there is a turn at live text
+_REST_S = 2.0  # without work; taking memory anew costs the next recognition a tenth of its time
 
 
 class _Result(NamedTuple):
@@ -70,6 +71,7 @@ class EngineWorker:
         self._began_s = 0.0  # with the recognition; moved on by pauses
         self._give_way_until_s = 0.0
         self._live_since_s = 0.0  # somebody waits for it
+        self._worked_s: Optional[float] = None  # until then, with memory that has not been given back
         self._recognizer: Recognizer
         self._live_text: LiveText
         self._scarcity: Scarcity
@@ -93,6 +95,7 @@ class EngineWorker:
             if utterance is None:
                 self._work_ahead()
                 self._work_on_live_text()
+                self._rest(time.monotonic())
                 utterance = self._listener.next(_TURN_S if self._wants_turn else None)
                 self._follow_session()
             if utterance is not None and not self._listener.is_aborted:
@@ -117,6 +120,15 @@ class EngineWorker:
     def _make_room(self) -> None:
         """Give back what is kept for later."""
         self._recognizer.give_back()
+        self._give_back()
+
+    def _rest(self, now_s: float) -> None:
+        """Nobody speaks: give back what the last recognition took."""
+        if self._worked_s is not None and now_s - self._worked_s >= _REST_S:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        self._worked_s = None
         heap.give_back()
 
     # --- utterances that have ended
@@ -200,6 +212,7 @@ class EngineWorker:
             if self._work not in _ON_OPEN or not self._scarcity.met(error, time.monotonic()):
                 raise
         self._turn_to(Work.NONE)
+        self._worked_s = time.monotonic()
 
     def _turn_to(self, work: Work) -> None:
         self._work = work
