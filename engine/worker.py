@@ -31,7 +31,7 @@ _GIVE_WAY_LONGER_S = 0.02  # where it will take longer, or nobody waits for it: 
 _GIVE_WAY_LIMIT_S = 5.0  # for one utterance: who sends ahead of time is served last, but is served
 _ON_OPEN = (Work.LIVE_TEXT, Work.AHEAD)  # utterances that have not ended
 _TURN_S = 0.02  # between two looks whether there is a turn at live text
-_REST_S = 2.0  # without work; taking memory anew costs the next recognition a tenth of its time
+_REST_S = 8.0  # without work; taking memory anew costs the next recognition a tenth of its time
 
 
 class _Result(NamedTuple):

@@ -7,8 +7,9 @@ from typing import Iterator
 import psutil
 import pytest
 
+from server.memory import memory_of
 from tcp_client import ServerError, StreamingClient
-from tests.harness.engines import engine_pids, frozen, kill, wait_until_all_sleep
+from tests.harness.engines import engine_pids, frozen, kill, wait_until, wait_until_all_sleep
 from tests.harness.server import ServerProcess
 from tests.harness.wire import END, FINISH, Wire, audio_packets, error_code, results
 
@@ -43,6 +44,20 @@ def test_an_engine_that_is_killed_fails_its_client_alone_and_is_back(pair: Serve
             client.send(phrase)
             client.finish()
             assert "better" in " ".join(result.text.lower() for result in client.results())
+
+
+def test_an_engine_gives_memory_back_while_its_client_says_nothing(pair: ServerProcess, speech: bytes) -> None:
+    wait_until_all_sleep(pair)
+    with StreamingClient("127.0.0.1", pair.port) as client:
+        client.send(speech + bytes(32_000))
+        assert next(iter(client.results())).text
+
+        def private_bytes() -> int:
+            client.send(bytes(3200))
+            return max(memory_of(pid).private for pid in engine_pids(pair))
+
+        after_speech = private_bytes()
+        wait_until(lambda: private_bytes() < after_speech - 20_000_000)
 
 
 def test_a_frozen_engine_counts_as_dead_when_it_owes_an_answer(pair: ServerProcess, phrase: bytes) -> None:
