@@ -75,13 +75,18 @@ class Board:
         marks = self._beside(engine, bytes(self._marks))
         return sum(mark >= least for mark in marks) - int(self._marks[engine] >= least)
 
-    def live_before(self, engine: int, since_s: float, now_s: float) -> int:
-        """How many engines compute for who has waited longer than since `since_s`, as it does for this one."""
+    def work_for(self, engine: int, since_s: float, now_s: float) -> None:
+        """The engine is about to begin LIVE work for somebody who waits since then."""
         self._asked_since_s[engine], self._seen_s[engine] = since_s, now_s
+
+    def live_before(self, engine: int, now_s: float) -> int:
+        """How many engines do LIVE work for who has waited longer; notes that this one is still at its own."""
+        self._seen_s[engine] = now_s
+        own = (self._asked_since_s[engine], engine)
         others = zip(bytes(self._marks), self._asked_since_s, self._seen_s, range(len(self._marks)))
         return sum(
-            mark == Work.LIVE and now_s - seen_s < _UNSEEN_S and (its_s, index) < (since_s, engine)
-            for mark, its_s, seen_s, index in self._beside(engine, others)
+            mark == Work.LIVE and now_s - seen_s < _UNSEEN_S and (since_s, index) < own
+            for mark, since_s, seen_s, index in self._beside(engine, others)
         )
 
     def ahead_before(self, engine: int) -> int:

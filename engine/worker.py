@@ -27,7 +27,8 @@ _log = logging.getLogger(__name__)
 
 _SIGN_OF_LIFE_S = 1.0
 _GIVE_WAY_S = 0.005
-_GIVE_WAY_LONGER_S = 0.02  # where it will take longer, or nobody waits for it: many may
+_GIVE_WAY_IN_LIVE_TEXT_S = 0.02  # nobody waits for it, and many may
+_GIVE_WAY_LONGEST_S = 0.05
 _GIVE_WAY_LIMIT_S = 5.0  # for one utterance: who sends ahead of time is served last, but is served
 _ON_OPEN = (Work.LIVE_TEXT, Work.AHEAD)  # utterances that have not ended
 _TURN_S = 0.02  # between two looks whether there is a turn at live text
@@ -70,7 +71,7 @@ class EngineWorker:
         self._sign_of_life_s = 0.0
         self._began_s = 0.0  # with the recognition; moved on by pauses
         self._give_way_until_s = 0.0
-        self._live_since_s = 0.0  # somebody waits for it
+        self._live_before = 0  # engines that are to compute before this one
         self._worked_s: Optional[float] = None  # until then, with memory that has not been given back
         self._recognizer: Recognizer
         self._live_text: LiveText
@@ -95,8 +96,7 @@ class EngineWorker:
             if utterance is None:
                 self._work_ahead()
                 self._work_on_live_text()
-                self._rest(time.monotonic())
-                utterance = self._listener.next(_TURN_S if self._wants_turn else None)
+                utterance = self._listener.next(_TURN_S if self._wants_turn else self._rest(time.monotonic()))
                 self._follow_session()
             if utterance is not None and not self._listener.is_aborted:
                 self._deliver(utterance)
@@ -122,10 +122,15 @@ class EngineWorker:
         self._recognizer.give_back()
         self._give_back()
 
-    def _rest(self, now_s: float) -> None:
-        """Nobody speaks: give back what the last recognition took."""
-        if self._worked_s is not None and now_s - self._worked_s >= _REST_S:
-            self._give_back()
+    def _rest(self, now_s: float) -> Optional[float]:
+        """While nobody speaks, give back in time what the last recognition took; returns in how many seconds."""
+        if self._worked_s is None or self._listener.open_since_s is not None:
+            return None
+        due_in_s = self._worked_s + _REST_S - now_s
+        if due_in_s > 0:
+            return due_in_s
+        self._give_back()
+        return None
 
     def _give_back(self) -> None:
         self._worked_s = None
@@ -203,7 +208,7 @@ class EngineWorker:
     def _working(self, utterance: Utterance, work: Work) -> Iterator[None]:
         """Compute, and stop where it is in vain, or where there is no memory for what nobody waits for."""
         self._utterance = utterance
-        self._turn_to(work)
+        self._turn_to(work, utterance.came_s)
         try:
             yield
         except Cancelled:
@@ -211,13 +216,14 @@ class EngineWorker:
         except Exception as error:
             if self._work not in _ON_OPEN or not self._scarcity.met(error, time.monotonic()):
                 raise
-        self._turn_to(Work.NONE)
         self._worked_s = time.monotonic()
+        self._turn_to(Work.NONE, self._worked_s)
 
-    def _turn_to(self, work: Work) -> None:
-        self._work = work
-        self._live_since_s = time.monotonic()
-        self._give_way_until_s = self._live_since_s + _GIVE_WAY_LIMIT_S
+    def _turn_to(self, work: Work, since_s: float) -> None:
+        """`since_s`: when what is worked on came; if it has ended, since then somebody waits."""
+        self._work, now_s = work, time.monotonic()
+        self._give_way_until_s = now_s + _GIVE_WAY_LIMIT_S
+        self._board.work_for(self._index, since_s, now_s)
         self._board.mark(self._index, work)
 
     # --- live text
@@ -291,10 +297,10 @@ class EngineWorker:
                 break
             pause_s = _GIVE_WAY_S
             if self._work is Work.LIVE_TEXT:  # others need not share the cores with it
-                pause_s = _GIVE_WAY_LONGER_S
+                pause_s = _GIVE_WAY_IN_LIVE_TEXT_S
                 self._board.mark(self._index, Work.NONE)
-            if self._work is Work.LIVE and self._live_before() >= 2 * self._seats:
-                pause_s = _GIVE_WAY_LONGER_S
+            elif self._work is Work.LIVE:  # the longer, the more are before it
+                pause_s = min(_GIVE_WAY_S * (1 + self._live_before - self._seats), _GIVE_WAY_LONGEST_S)
             time.sleep(pause_s)
             self._began_s += pause_s
         self._board.mark(self._index, self._work)
@@ -312,7 +318,7 @@ class EngineWorker:
             return self._listener.goes_on(self._utterance)
         if self._listener.waiting != self._utterance:
             return True
-        self._turn_to(self._urgency())
+        self._turn_to(self._urgency(), self._listener.waiting.came_s)
         return False
 
     def _must_give_way(self, work: Work) -> bool:
@@ -324,12 +330,10 @@ class EngineWorker:
         if work is Work.AHEAD:
             return self._board.others(self._index, Work.BEHIND) + self._board.ahead_before(self._index) >= self._seats
         if work is Work.LIVE:  # one after the other: side by side, all would be late
-            return self._recognizer.card is None and self._live_before() >= self._seats
+            self._live_before = self._board.live_before(self._index, time.monotonic())
+            return self._recognizer.card is None and self._live_before >= self._seats
         late = time.monotonic() >= self._give_way_until_s
         return work is Work.BEHIND and not late and self._board.others(self._index, Work.LIVE) >= self._seats
-
-    def _live_before(self) -> int:
-        return self._board.live_before(self._index, self._live_since_s, time.monotonic())
 
     def _show_life(self) -> None:
         """Tell the server that the recognition goes on: it ends who gives no answer for too long."""

@@ -13,7 +13,7 @@ _M_MMAP_THRESHOLD = -3
 _LOADING_BYTES = 128 * 1024  # glibc's own value at the start, which stays when it is set
 _WORKING_BYTES = 32 * 1024 * 1024  # the most that glibc takes
 # oneDNN keeps the code for each shape that it has met, some 0.2 MB: for 1024 of them where nobody says otherwise (its
-# developer guide, "Primitive Cache"). Utterances have some hundred.
+# developer guide, "Primitive Cache"). Utterances of usual lengths have one or two hundred, all together.
 _KEPT_SHAPES = "256"
 
 _libc = ctypes.CDLL(None)

@@ -255,7 +255,8 @@ def _uvicorn_config(app: Starlette, tls_cert: str = "", tls_key: str = "") -> uv
 
 def _websockets() -> str:
     """The newer implementation: less work for each message. uvicorn 0.39, Python 3.9's, gives a refusal two lengths."""
-    return "websockets-sansio" if sys.version_info >= (3, 10) else "websockets"
+    has_newer = "websockets-sansio" in uvicorn.config.WS_PROTOCOLS
+    return "websockets-sansio" if has_newer and sys.version_info >= (3, 10) else "websockets"
 
 
 def _listener(ip: str, port: int, setting: str) -> socket.socket:

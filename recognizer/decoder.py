@@ -183,8 +183,7 @@ class FastDecoder(nn.Module):
         """As `forward` of one hypothesis (length,), and where its alignment heads listen.
 
         Logits (length - logits_from, n_vocab), and scores before their softmax (n_alignment_heads, length,
-        n_audio_ctx), these on the host: what reads them are many small operations, and on CUDA openai-whisper's median
-        filter would compile itself for seconds.
+        n_audio_ctx), these on the host: what reads them are many small operations.
         """
         x = (self.embedding[tokens] + self.positions[offset : offset + len(tokens)])[None]
         scores: List[Tensor] = []

@@ -1,8 +1,9 @@
 """Matrices in int8 whose results stay near those of float32.
 
 FBGEMM, torch's int8 on x86, adds products of two bytes in 16 bits. torch keeps them from overflowing by taking a bit
-from the activations (`reduce_range`), which have one scale for a whole matrix and so can spare none; here the weights,
-which have a scale for each row, give it. Measured (docs/benchmarks.md): the encoder's error falls to half.
+from the activations (`reduce_range`), which have one scale for all that is multiplied at once and so can spare none;
+here the weights, which have a scale for each row, give it. Measured (docs/benchmarks.md): the encoder's error falls to
+half.
 """
 
 import warnings

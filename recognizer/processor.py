@@ -19,9 +19,10 @@ def can_tell_amx() -> bool:
 
 
 def has_amx() -> bool:
-    """Whether oneDNN multiplies with it; ONEDNN_MAX_CPU_ISA sets a limit."""
-    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
-    return can_tell_amx() and (limit in ("ALL", "DEFAULT") or "AMX" in limit) and torch.cpu._is_amx_tile_supported()
+    """Whether oneDNN multiplies with it; ONEDNN_MAX_CPU_ISA, or DNNL_MAX_CPU_ISA, sets a limit."""
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", "")).upper()
+    is_below = limit.startswith(("SSE", "AVX")) and "AMX" not in limit
+    return can_tell_amx() and not is_below and torch.cpu._is_amx_tile_supported()
 
 
 def is_of_amd() -> bool:

@@ -78,7 +78,6 @@ class Connection:
         self._partials = 0
         self._recording: Optional[Recording] = None
         self._pause_until_s = -math.inf  # before that the client is not looked at
-        self._trickle_bytes = int(_TRICKLE_S * self._config.audio.bytes_per_second)
         self._poll = select.poll()
         self._poll.register(self._mailbox.fileno(), select.POLLIN)
 
@@ -198,9 +197,15 @@ class Connection:
             self._leave()
             return
         self._session.received(data, now_s)
-        if len(data) < self._trickle_bytes and self._session.is_streaming:
-            pause_s = quiet_pause_s if self._session.is_quiet else speaking_pause_s
-            self._pause_until_s = now_s + pause_s(self._pool.sessions, self._config.closing_silence_s)
+        if self._session.is_streaming and len(data) < _TRICKLE_S * self._session.bytes_per_second:
+            self._pause_until_s = now_s + self._pause_s()
+
+    def _pause_s(self) -> float:
+        """For how long the client is not looked at."""
+        sessions, closing_silence_s = self._pool.sessions, self._config.closing_silence_s
+        if self._session.is_quiet:
+            return quiet_pause_s(sessions, closing_silence_s)
+        return speaking_pause_s(min(sessions, self._config.model.channel), closing_silence_s)  # who waits is not read
 
     def _write(self) -> None:
         while self._outbox:

@@ -236,9 +236,14 @@ class Session:
         return self.is_streaming and not (self._in_utterance or self._settings.partial or self._settings.events)
 
     @property
+    def bytes_per_second(self) -> int:
+        """Of its audio."""
+        return self._settings.bytes_per_second
+
+    @property
     def audio_s(self) -> float:
         """Seconds of audio that the engine was given."""
-        return self.audio_bytes / self._settings.bytes_per_second
+        return self.audio_bytes / self.bytes_per_second
 
     @property
     def due_s(self) -> float:

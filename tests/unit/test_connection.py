@@ -9,8 +9,8 @@ from typing import Callable, Iterator
 
 import pytest
 
-from boundary.messages import Content
-from config.sections import NetworkConfig, ServerConfig
+from boundary.messages import Consumed, Content, cost_bytes
+from config.sections import ModelConfig, NetworkConfig, ServerConfig
 from protocol.packets import (
     MAGIC,
     SERVER_HEADERS,
@@ -24,6 +24,7 @@ from server.metrics import Metrics
 from server.session import Message
 from server.stream import PlainStream
 from server.supervision import EngineState, Granted
+from tests.harness.engines import wait_until
 from tests.harness.wire import BEGIN, FINISH, STATUS, audio_packets, user_packet
 
 TIMEOUT_S = 3.0
@@ -33,8 +34,9 @@ ENGINES = 1000  # so that a status is 25 kB
 class Engines:
     """In place of the pool: what the connection asks of it."""
 
-    def __init__(self) -> None:
-        self.sessions = 1
+    def __init__(self, sessions: int) -> None:
+        self.sessions = sessions
+        self.looks = 0  # that brought audio
         self.asked: list[str] = []
         self.heard = b""
         self.post: Callable[[Message], None] | None = None
@@ -49,7 +51,10 @@ class Engines:
 
     def hand_on(self, session: int, content: Content) -> None:
         assert isinstance(content, bytes)
+        self.looks += 1
         self.heard += content
+        if self.post is not None:
+            self.post(Consumed(session, cost_bytes(content), in_utterance=True))
 
     def finish(self, session: int) -> None:
         self.asked.append("finish")
@@ -61,14 +66,14 @@ class Engines:
 class Client:
     """A connection in its thread, and the client's end of its socket, with buffers that hold little."""
 
-    def __init__(self) -> None:
+    def __init__(self, sessions: int = 1) -> None:
         ours, self.socket = socket.socketpair()
         for end in (ours, self.socket):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         ours.setblocking(False)
         self.socket.settimeout(10 * TIMEOUT_S)
-        self.engines = Engines()
-        config = ServerConfig(network=NetworkConfig(socket_timeout=TIMEOUT_S))
+        self.engines = Engines(sessions)
+        config = ServerConfig(network=NetworkConfig(socket_timeout=TIMEOUT_S), model=ModelConfig(channel=sessions))
         mailbox: Mailbox[Message] = Mailbox()
         house = House(config, self.engines, Metrics())  # type: ignore[arg-type]
         self.connection = Connection(PlainStream(ours), mailbox, 1, "a client", house)
@@ -137,3 +142,35 @@ def test_a_client_that_closes_its_direction_in_a_session_has_left(client: Client
     client.end()
     assert client.engines.heard == b"ab"
     assert client.engines.asked[-1] == "release"
+
+
+@pytest.fixture
+def one_of_many() -> Iterator[Client]:
+    """A client that speaks, as 59 others do."""
+    client = Client(sessions=60)
+    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+    client.socket.sendall(MAGIC + user_packet() + BEGIN)
+    wait_until(lambda: client.engines.post is not None)
+    assert client.engines.post is not None
+    client.engines.post(Consumed(1, 0, in_utterance=True))
+    yield client
+    client.socket.close()
+    client.thread.join()
+
+
+def test_of_many_who_speak_several_packets_are_taken_at_a_time_and_none_is_lost(one_of_many: Client) -> None:
+    packets = 40
+    for _ in range(packets):
+        one_of_many.socket.sendall(audio_packets(bytes(320)))
+        time.sleep(0.01)  # as a microphone sends them
+    wait_until(lambda: len(one_of_many.engines.heard) == packets * 320)
+    assert one_of_many.engines.looks < packets / 3
+    one_of_many.socket.sendall(FINISH)
+    wait_until(lambda: "finish" in one_of_many.engines.asked)
+
+
+def test_one_of_many_who_leaves_while_nobody_looks_frees_its_engine(one_of_many: Client) -> None:
+    one_of_many.socket.sendall(audio_packets(bytes(320)))
+    wait_until(lambda: one_of_many.engines.looks == 1)
+    one_of_many.socket.shutdown(socket.SHUT_RDWR)
+    wait_until(lambda: "release" in one_of_many.engines.asked)

@@ -10,7 +10,7 @@ from recognizer import processor
 
 @pytest.mark.parametrize(
     ("limit", "may"),
-    [(None, True), ("ALL", True), ("AVX512_CORE_AMX", True), ("avx512_core_bf16", False), ("AVX2", False)],
+    [(None, True), ("ALL", True), ("AVX512_CORE_AMX", True), ("avx512_core_bf16", False), ("AVX2", False), ("", True)],
 )
 def test_amx_is_used_where_onednn_may(monkeypatch: pytest.MonkeyPatch, limit: str, may: bool) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)

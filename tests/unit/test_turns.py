@@ -55,30 +55,26 @@ def test_a_turn_is_waited_for_by_who_wants_one_and_has_not_waited_too_long(board
 
 def test_results_that_are_waited_for_come_in_the_order_in_which_they_were(board: Board) -> None:
     for engine, since_s in ((0, 10.2), (1, 10.0), (2, 10.1)):
+        board.work_for(engine, since_s, 10.3)
         board.mark(engine, Work.LIVE)
-        board.live_before(engine, since_s, 10.3)
-    assert [board.live_before(engine, since_s, 10.4) for engine, since_s in ((0, 10.2), (1, 10.0), (2, 10.1))] == [
-        2,
-        0,
-        1,
-    ]
+    assert [board.live_before(engine, 10.4) for engine in range(3)] == [2, 0, 1]
     board.mark(1, Work.NONE)
-    assert board.live_before(0, 10.2, 10.5) == 1
+    assert board.live_before(0, 10.5) == 1
 
 
 def test_of_two_that_wait_since_the_same_moment_one_is_first(board: Board) -> None:
     for engine in (0, 1):
+        board.work_for(engine, 10.0, 10.0)
         board.mark(engine, Work.LIVE)
-        board.live_before(engine, 10.0, 10.0)
-    assert sorted(board.live_before(engine, 10.0, 10.0) for engine in (0, 1)) == [0, 1]
+    assert sorted(board.live_before(engine, 10.0) for engine in (0, 1)) == [0, 1]
 
 
 def test_who_is_frozen_keeps_nobody_waiting(board: Board) -> None:
-    board.mark(0, Work.LIVE)
-    board.live_before(0, 10.0, 10.0)
-    board.mark(1, Work.LIVE)
-    assert board.live_before(1, 10.5, 10.9) == 1
-    assert board.live_before(1, 10.5, 11.1) == 0
+    for engine, since_s in ((0, 10.0), (1, 10.5)):
+        board.work_for(engine, since_s, since_s)
+        board.mark(engine, Work.LIVE)
+    assert board.live_before(1, 10.9) == 1
+    assert board.live_before(1, 11.1) == 0
 
 
 # --- where engines compute
