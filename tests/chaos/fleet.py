@@ -12,7 +12,7 @@ from typing import Counter as CounterType
 
 import psutil
 
-from demo.recording import recording_pcm
+from demo.recording import clip_pcm
 from tests.chaos import crowd
 from tests.chaos.callers import BEHIND_THE_BALANCER, Caller, Heard, Pace, call, over_tcp, over_wyoming
 from tests.chaos.chaos import cut, listed
@@ -128,7 +128,7 @@ def judged(heard: Heard, right: List[str], may_be_cut: bool) -> str:
 
 
 def run(duration_s: float, seed: int, speech: bytes) -> Report:
-    """Make chaos for so long."""
+    """Make chaos for so long; `speech` has to have the same text at every rate that a door brings it to."""
     fleet = Fleet(SERVERS, GATEWAYS, ENGINES, _SETTINGS)
     with contextlib.closing(fleet), fleet.balancer([gateway.port for gateway in fleet.gateways]) as balancer:
         doors = _doors(fleet, balancer)
@@ -194,7 +194,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the order of events (default: the time)")
     options = parser.parse_args(arguments)
     print(f"seed {options.seed}", flush=True)
-    report = run(60 * options.minutes, options.seed, recording_pcm())
+    report = run(60 * options.minutes, options.seed, clip_pcm())
     print(report, flush=True)
     return 1 if report.wrongs or report.faults else 0
 
