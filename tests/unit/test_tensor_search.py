@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from whisper.decoding import GreedyDecoder, Inference
+from whisper.decoding import GreedyDecoder
 
 from recognizer.search import BeamSearch
 from recognizer.tensor_search import Chosen, SampledChoice, TensorSearch, search_for
@@ -19,14 +19,11 @@ N_CTX = 16
 CPU = torch.device("cpu")
 
 
-class Sources(Inference):  # type: ignore[misc]
-    """Keeps what the beam search tells the model."""
+class Memory:
+    """Of the beam search's hypotheses: there is none here, as the model looks at their tokens."""
 
-    def __init__(self) -> None:
-        self.last: List[int] = []
-
-    def rearrange_kv_cache(self, source_indices: List[int]) -> None:
-        self.last = source_indices
+    def go_on(self, sources: List[int], n_common: int) -> None:
+        pass
 
 
 class Model:
@@ -65,7 +62,7 @@ def run_tensors(search: TensorSearch, model: Model, steps: int, beyond: int) -> 
 
 
 def run_beam(model: Model, beam_size: int, steps: int) -> Tuple[Dict[Tuple[int, ...], float], Tensor, Tensor]:
-    search = BeamSearch(beam_size, EOT, Sources())
+    search = BeamSearch(beam_size, EOT, Memory())
     tokens, totals, is_over = torch.tensor([BEGIN] * beam_size), torch.zeros(beam_size), False
     while steps and not is_over:
         tokens, is_over = search.update(tokens, model.logits(tokens), totals)
