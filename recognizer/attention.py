@@ -37,6 +37,13 @@ def onednn_is_faster() -> bool:
     return processor.capability() == "AVX512" and not processor.has_amx() and processor.is_of_amd()
 
 
+def chosen() -> str:
+    """What float32 is multiplied with there, and why."""
+    if onednn_is_faster():
+        return "by oneDNN, because MKL is slow on processors of AMD with AVX-512"
+    return "torch's own"
+
+
 def _by_onednn(query: Tensor, key: Tensor, value: Tensor, weights: Optional[Tensor]) -> Tensor:
     """As `attend`, of tensors without the first dimension."""
     n_head, n, n_dim = query.shape

@@ -18,6 +18,7 @@ from whisper.decoding import DecodingOptions, DecodingResult
 from whisper.tokenizer import Tokenizer, get_tokenizer
 from whisper.utils import compression_ratio
 
+from recognizer import attention
 from recognizer.audio import SAMPLE_RATE, Samples
 from recognizer.catalog import AUTO_LANGUAGE
 from recognizer.confidence import word_confidence
@@ -176,6 +177,8 @@ class Recognizer:
             for layer in encoder.layers:
                 layer.register_forward_pre_hook(self._check_cancelled)
         _log.info("%s on %s: %s", settings.size, self._device, self._precision)
+        if self.card is None:
+            _log.info("attention of the encoder: %s", attention.chosen())
 
     @property
     def parts(self) -> Parts:
