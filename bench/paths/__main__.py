@@ -37,7 +37,7 @@ class _Path(NamedTuple):
 _PATHS = {
     "as chosen here": _Path("auto", "auto", {}),
     "int8, AVX2": _Path("int8", "int8", {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}),
-    "int8, no attention by oneDNN": _Path("int8", "int8", {"ATEN_CPU_CAPABILITY": "avx2"}),
+    "int8, torch's kernels AVX2": _Path("int8", "int8", {"ATEN_CPU_CAPABILITY": "avx2"}),
     "encoder bfloat16, decoder int8 (chosen with AMX)": _Path("bfloat16", "int8", {}),
     "float32": _Path("float32", "float32", {}),
 }

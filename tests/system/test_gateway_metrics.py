@@ -22,7 +22,7 @@ from tests.harness.doors import wait_until_free
 from tests.harness.engines import engine_pids, frozen, kill, wait_until
 from tests.harness.gateway import GatewayProcess
 from tests.harness.http import FORM_TYPE, Reply, form, post_form, request
-from tests.harness.metrics import Figures, ask, figures
+from tests.harness.metrics import Figures, answered, ask, figures
 from tests.harness.server import ServerProcess, free_ports
 from tests.harness.wire import Wire
 from tests.system.test_gateway_wyoming import Client, chunk
@@ -50,10 +50,7 @@ class Watched(GatewayProcess):
 
     def answer(self, path: str, within_s: float = SOON_S) -> tuple[int, str]:
         """Status and content, which must come in time."""
-        began_s = time.monotonic()
-        status, content = ask(self.metrics_port, path)
-        assert time.monotonic() - began_s < within_s, content
-        return status, content
+        return answered(self.metrics_port, path, within_s)
 
     def ready(self, within_s: float = SOON_S) -> tuple[int, dict[str, Any]]:
         status, content = self.answer("/readyz", within_s)

@@ -18,7 +18,7 @@ from protocol.packets import MAGIC
 from service.checks import INTERVAL_S
 from tcp_client import SessionOptions, StreamingClient
 from tests.harness.engines import engine_pids, frozen, kill, wait_until
-from tests.harness.metrics import Figures, ask, figures
+from tests.harness.metrics import Figures, answered, ask, figures
 from tests.harness.noises import melody
 from tests.harness.server import ServerProcess, Settings, free_ports
 from tests.harness.wire import END, FINISH, Wire, audio_packets, error_code, results, session_bytes, user_packet
@@ -49,10 +49,7 @@ class Watched:
 
     def answer(self, path: str, within_s: float = SOON_S) -> tuple[int, str]:
         """Status and line, which must come in time."""
-        began_s = time.monotonic()
-        status, line = ask(self.port, path)
-        assert time.monotonic() - began_s < within_s, line
-        return status, line
+        return answered(self.port, path, within_s)
 
     def agent_says(self) -> str:
         with socket.create_connection(("127.0.0.1", self.agent_port), 10) as asking:

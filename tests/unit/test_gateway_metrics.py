@@ -10,7 +10,6 @@ from contextlib import closing, suppress
 from typing import Any, Awaitable, Callable
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from config.sections import ServerConfig
 from gateway import errors
@@ -25,7 +24,7 @@ from protocol.data import SessionOptions
 from protocol.packets import ErrorCode
 from tests.harness.http import Exchange
 from tests.harness.markdown import Document
-from tests.harness.metrics import Figures
+from tests.harness.metrics import Figures, assert_all_explained, assert_well_named
 from tests.harness.scripted import Serve, says, serving, session, until_it_leaves
 from tests.harness.server import PROJECT
 from tests.unit.test_gateway_conversation import Script
@@ -57,28 +56,11 @@ def moved(metrics: Metrics, before: Figures) -> dict[str, float]:
 
 
 def test_names_are_as_prometheus_wants_them() -> None:
-    for family in text_string_to_metric_families(services().metrics.told(None)[0].decode()):
-        assert re.fullmatch("stt_gateway_[a-z_]+", family.name)
-        assert family.documentation
-        samples = {sample.name for sample in family.samples}
-        assert samples  # all series are there from the start
-        if family.type == "counter":
-            assert samples == {f"{family.name}_total"}
-        elif family.type == "histogram":
-            assert family.name.endswith("_seconds")
-        else:
-            assert not family.name.endswith("_total")
+    assert_well_named(services().metrics.told(None)[0].decode(), "stt_gateway_")
 
 
 def test_every_figure_is_explained_and_no_other() -> None:
-    exported = {
-        family.name + ("_total" if family.type == "counter" else "")
-        for family in text_string_to_metric_families(services().metrics.told(None)[0].decode())
-        if not family.name.startswith("stt_gateway_process_")
-    }
-    rows = Document(PROJECT / "docs" / "operations.md").table("figure of the gateway")[1:]
-    told = {re.match(r"`(stt_\w+)", row[0]): row[0] for row in rows}
-    assert {match[1] for match in told if match} == exported
+    assert_all_explained(services().metrics.told(None)[0].decode(), "stt_gateway_", "figure of the gateway")
 
 
 def test_every_value_of_a_label_is_explained() -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 import mmap
 import os
-import re
 from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from protocol.packets import ErrorCode
 from server.latencies import Latencies
@@ -18,7 +16,7 @@ from server.metrics import OUTCOMES, REFUSALS, SEGMENT_RESULTS, Metrics
 from server.session import Ending
 from server.supervision import EngineState, Loss
 from tests.harness.markdown import Document
-from tests.harness.metrics import Figures
+from tests.harness.metrics import Figures, assert_all_explained, assert_well_named
 from tests.harness.server import PROJECT
 
 NO_PROCESS = 2**22 + 1  # beyond the largest id that Linux gives
@@ -49,17 +47,7 @@ def moved(metrics: Metrics, act: Any) -> dict[str, float]:
 
 def test_names_are_as_prometheus_wants_them(metrics: Metrics) -> None:
     metrics.runs("1", "base", "int8", "cpu")
-    for family in text_string_to_metric_families(metrics.told(None)[0].decode()):
-        assert re.fullmatch("stt_[a-z_]+", family.name)
-        assert family.documentation
-        samples = {sample.name for sample in family.samples}
-        if family.type == "counter":
-            assert samples == {f"{family.name}_total"}
-        elif family.type == "histogram":
-            assert family.name.endswith("_seconds")
-        else:
-            assert not family.name.endswith("_total")
-        assert not any(name.endswith("_created") for name in samples)
+    assert_well_named(metrics.told(None)[0].decode(), "stt_")
 
 
 def test_who_asks_for_open_metrics_gets_them(metrics: Metrics) -> None:
@@ -69,14 +57,7 @@ def test_who_asks_for_open_metrics_gets_them(metrics: Metrics) -> None:
 
 
 def test_every_figure_is_explained_and_no_other() -> None:
-    exported = {
-        family.name + ("_total" if family.type == "counter" else "")
-        for family in text_string_to_metric_families(full().told(None)[0].decode())
-        if not family.name.startswith("stt_process_")
-    }
-    rows = Document(PROJECT / "docs" / "operations.md").table("figure of the server")[1:]
-    told = {re.match(r"`(stt_\w+)", row[0]): row[0] for row in rows}
-    assert {match[1] for match in told if match} == exported
+    assert_all_explained(full().told(None)[0].decode(), "stt_", "figure of the server")
 
 
 def test_every_label_and_its_values_are_explained() -> None:
