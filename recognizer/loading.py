@@ -46,7 +46,7 @@ def load(size: str, precision: Precision, beam_size: int) -> Loaded:
     encoder = apply_precision(FastEncoder(_in_numbers(model.encoder, torch.float32)), precision.encoder)
     choose_windows(encoder, model.dims)
     decoder = FastDecoder(_in_numbers(model.decoder, torch.float32), beam_size, heads)
-    _forget(model)
+    _empty(model)
     return Loaded(model, encoder, apply_precision(decoder, precision.decoder), precision)
 
 
@@ -127,7 +127,7 @@ def prepare(size: str, device: torch.device, precision: Precision) -> Loan:
     choose_windows(encoder, model.dims)
     learnt = (_pack(encoder, device, lambda leaf: leaf in _LEARNT),) if encoder.knows_silence else ()
     decoder = FastDecoder(_in_numbers(model.decoder, DTYPES[precision.decoder]), 1, heads)
-    _forget(model)
+    _empty(model)
     packed = _pack(decoder, device, lambda leaf: leaf not in _OWN)
     return Loan(asdict(model.dims), heads, precision, (weights, *learnt), (packed,))
 
@@ -204,6 +204,10 @@ class _Blocks(nn.ModuleList):
             yield block
             _forget(block)
 
+    def emptied(self) -> nn.ModuleList:
+        """The same as they are: openai-whisper looks at them whenever it decodes."""
+        return nn.ModuleList(super().__iter__())
+
 
 def _in_numbers(half: Any, dtype: torch.dtype) -> Any:
     """Whisper's encoder or decoder with copies of its weights in these numbers, of its blocks only as they come up."""
@@ -211,6 +215,13 @@ def _in_numbers(half: Any, dtype: torch.dtype) -> Any:
     _convert(half, dtype)
     half.blocks = _Blocks(blocks, dtype)
     return half
+
+
+def _empty(model: whisper.Whisper) -> None:
+    """All has been copied: sizes are left."""
+    for half in (model.encoder, model.decoder):
+        half.blocks = half.blocks.emptied()
+    _forget(model)
 
 
 def _convert(module: nn.Module, dtype: torch.dtype) -> None:
