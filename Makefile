@@ -139,7 +139,7 @@ serve: .venv/.gateway
 	$(BIN)/python -m demo.serve
 
 clean:
-	rm -rf .venv .venv-bench .venv-clients .venv-cuda tests/clients/node_modules .fuzz test.pcm bench-gpu.*
+	rm -rf .venv .venv-bench .venv-clients .venv-cuda tests/clients/node_modules .fuzz test.pcm bench-gpu.* recognizer/compiled/built
 
 .venv/.server: requirements.txt
 	$(PYTHON) -m venv .venv

@@ -90,7 +90,9 @@ def retell() -> None:
 
 def settings_of(model: ModelConfig) -> RecognizerSettings:
     """The recogniser's part of the configuration."""
-    return RecognizerSettings(**model.model_dump(include={"size", "device", "beam_size", "compute", "window"}))
+    return RecognizerSettings(
+        **model.model_dump(include={"size", "device", "beam_size", "compute", "window", "compiled"})
+    )
 
 
 @contextlib.contextmanager

@@ -1,11 +1,12 @@
-"""Which heads of a model's cross-attention follow the speech, and how they are smoothed: what word times are read from.
+"""Which heads of a model's cross-attention follow the speech, and what is made of them: what word times are read from.
 
 openai-whisper publishes them for its own models (`whisper._ALIGNMENT_HEADS`), whose weights come from many places.
 """
 
 import logging
-from typing import Dict, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
+import numpy as np
 import torch
 import whisper
 from torch import Tensor
@@ -15,6 +16,7 @@ from whisper import ModelDimensions
 _log = logging.getLogger(__name__)
 
 _MEDIAN_POSITIONS = 7  # of the encoder; as whisper.timing
+_FROM_ABOVE, _FROM_LEFT = 1, 2  # ways of a path
 
 Heads = Tuple[Tuple[int, int], ...]  # layer and head
 
@@ -69,3 +71,31 @@ def median_filter(x: Tensor) -> Tensor:
             lower, upper = values[index : index + 2]
             values[index : index + 2] = torch.minimum(lower, upper), torch.maximum(lower, upper)
     return values[half]
+
+
+def warp(cost: Tensor) -> List[int]:
+    """Dynamic time warping, which in openai-whisper compiles itself for seconds: the first column of each row.
+
+    The path through `cost` (n_rows, n_columns) from corner to corner that costs least. Cells with the same sum of row
+    and column follow from the two such diagonals before, all at once.
+    """
+    n_rows, n_columns = cost.shape
+    row, column = np.indices((n_rows, n_columns))
+    slanted = np.full((n_rows + n_columns - 1, n_rows), np.inf, np.float32)
+    slanted[row + column, row] = cost.numpy()
+    steps = np.zeros(slanted.shape, np.int8)
+    before_last = np.full(n_rows + 1, np.inf, np.float32)  # one cell more in front: there is no row above the first
+    last = before_last.copy()
+    before_last[0] = 0.0
+    for diagonal, costs in enumerate(slanted):
+        ways = np.stack((before_last[:-1], last[:-1], last[1:]))  # from above left, from above, from the left
+        steps[diagonal] = ways.argmin(axis=0)
+        before_last, last = last, np.concatenate(([np.inf], costs + ways.min(axis=0))).astype(np.float32)
+    firsts = [0] * n_rows
+    row_index, column_index = n_rows - 1, n_columns - 1
+    while row_index >= 0 and column_index >= 0:
+        firsts[row_index] = column_index
+        step = steps[row_index + column_index, row_index]
+        row_index -= step != _FROM_LEFT
+        column_index -= step != _FROM_ABOVE
+    return firsts

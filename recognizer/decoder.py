@@ -25,9 +25,11 @@ from whisper.model import ResidualAttentionBlock, TextDecoder
 from whisper.tokenizer import Tokenizer
 from whisper.utils import compression_ratio
 
-from recognizer.alignment import Heads
+from recognizer.alignment import Heads, warp
+from recognizer.compiled.library import Library
+from recognizer.compiled.step import CompiledSteps
 from recognizer.layers import FeedForward, Norm, join_heads, plain_linear, split_heads
-from recognizer.search import BeamSearch, Suppress
+from recognizer.search import BeamSearch, Suppress, best
 
 # A token can hold a part of a character. Where the others do not follow, decoding leaves U+FFFD; also a few tokens of
 # the vocabulary spell it, from texts that were torn. A blank beside a character that is gone goes too.
@@ -129,13 +131,18 @@ class FastDecoder(nn.Module):
         self.vocabulary.weight = self.embedding
         self._heard: List[Tuple[Tensor, Tensor]] = []  # for each layer, set by `listen`
         self._traced: Any = None
+        self._compiled: Optional[CompiledSteps] = None
+
+    def compile(self, library: Library) -> None:
+        """Compute in int8, and steps by compiled code; its weights are in float32 until then."""
+        self._compiled = CompiledSteps(library, self)
 
     def _blocks(self) -> Iterator[_Layer]:
         return cast(Iterator[_Layer], iter(self.layers))
 
     def listen(self, features: Tensor) -> None:
         """Begin an utterance: (n_audio_ctx, n_state) from the encoder."""
-        self._heard = [layer.listen(features) for layer in self._blocks()]
+        self.hear([layer.listen(features) for layer in self._blocks()])
 
     @property
     def heard(self) -> List[Tuple[Tensor, Tensor]]:
@@ -144,16 +151,23 @@ class FastDecoder(nn.Module):
 
     def hear(self, heard: List[Tuple[Tensor, Tensor]]) -> None:
         """Begin an utterance of which each layer's keys and values are there (hearing.py)."""
+        if self._compiled is not None:
+            self._compiled.hear(heard)
         self._heard = heard
 
     def prompt(self, tokens: Tensor, places: Sequence[int]) -> Tensor:
         """Run the tokens (length,) that every hypothesis begins with; returns logits (len(places), n_vocab) there."""
-        x = self._run(tokens[None], 0, self._heard, causal=True)
+        if self._compiled is not None:
+            logits = self._compiled.read(tokens, 0, places)
+        else:
+            logits = self._logits(self._run(tokens[None], 0, self._heard, causal=True)[0, list(places)])
         self.memory[:, :, 1:, :, : len(tokens)] = self.memory[:, :, :1, :, : len(tokens)]
-        return self._logits(x[0, list(places)])
+        return logits
 
     def step(self, tokens: Tensor, offset: int) -> Tensor:
         """The next token of each hypothesis (n,), at position `offset`; returns logits (n, n_vocab)."""
+        if self._compiled is not None:
+            return self._compiled.step(tokens, offset)
         if self.embedding.device.type != "cpu":  # the fuser there compiles each length anew
             eager: Tensor = self(tokens[:, None], offset, self._heard)[:, 0]
             return eager
@@ -179,12 +193,27 @@ class FastDecoder(nn.Module):
         logits: Tensor = self.vocabulary(self.norm(x))
         return logits.float()
 
+    @property
+    def instructions(self) -> str:
+        """Of the processor, that its steps are compiled for; none where torch computes them."""
+        return "" if self._compiled is None else self._compiled.name
+
+    def best(self, logits: Tensor, k: int) -> Tuple[Tensor, Tensor]:
+        """As `search.best`."""
+        return best(logits, k) if self._compiled is None else self._compiled.best(logits, k)
+
+    def warp(self, cost: Tensor) -> List[int]:
+        """As `alignment.warp`."""
+        return warp(cost) if self._compiled is None else self._compiled.warp(cost)
+
     def follow(self, tokens: Tensor, offset: int = 0, logits_from: int = 0) -> Tuple[Tensor, Tensor]:
         """As `forward` of one hypothesis (length,), and where its alignment heads listen.
 
         Logits (length - logits_from, n_vocab), and scores before their softmax (n_alignment_heads, length,
         n_audio_ctx), these on the host: what reads them are many small operations.
         """
+        if self._compiled is not None:
+            return self._compiled.follow(tokens, offset, logits_from)
         x = (self.embedding[tokens] + self.positions[offset : offset + len(tokens)])[None]
         scores: List[Tensor] = []
         for index, layer in enumerate(self._blocks()):
@@ -197,6 +226,9 @@ class FastDecoder(nn.Module):
 
     def rearrange(self, sources: List[int], first: int, end: int) -> None:
         """Row i goes on from what row `sources[i]` had, from token `first` up to `end`; those before are the same."""
+        if self._compiled is not None:
+            self._compiled.rearrange(sources, first, end)
+            return
         moved = [row for row, source in enumerate(sources) if row != source]
         here = torch.tensor(moved, device=self.embedding.device)
         there = torch.tensor([sources[row] for row in moved], device=self.embedding.device)
@@ -267,7 +299,7 @@ class FastTask(DecodingTask):  # type: ignore[misc]
         self._device = decoder.embedding.device
         self.inference = FastInference(decoder, before_step, self.sot_index)
         if options.beam_size is not None:
-            self.decoder = BeamSearch(options.beam_size, self.tokenizer.eot, self.inference)
+            self.decoder = BeamSearch(options.beam_size, self.tokenizer.eot, self.inference, decoder.best)
         self.logit_filters: List[LogitFilter] = [
             Suppress(filter_.suppress_tokens, decoder.embedding) if isinstance(filter_, SuppressTokens) else filter_
             for filter_ in self.logit_filters

@@ -7,6 +7,7 @@ half.
 """
 
 import warnings
+from typing import Callable
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +25,10 @@ class Int8Linear(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        self.scales_rows = linear.in_features > linear.out_features
+        self.scales_rows = scales_rows(linear)
         self.bias = linear.bias if self.scales_rows else None
         self._packed = torch.ops.quantized.linear_prepack(
-            _quantized(linear.weight.detach()), None if self.scales_rows else linear.bias
+            quantized(linear.weight.detach()), None if self.scales_rows else linear.bias
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -41,17 +42,23 @@ class Int8Linear(nn.Module):
         return torch.addcmul(self.bias, scaled, loudest)
 
 
-def _quantized(weight: Tensor) -> Tensor:
+def scales_rows(linear: nn.Linear) -> bool:
+    """Whether it stands behind GELU."""
+    return linear.in_features > linear.out_features
+
+
+def quantized(weight: Tensor) -> Tensor:
+    """`weight` (n_out, n_in) in 7 bits, with a scale for each row."""
     scales = (weight.abs().amax(1) / _WEIGHT_LIMIT).clamp(min=_SMALLEST).double()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a torch later than the pinned one does this elsewhere
         return torch.quantize_per_channel(weight, scales, torch.zeros(len(scales), dtype=torch.long), 0, torch.qint8)
 
 
-def quantize(module: nn.Module) -> None:
-    """Turn every plain `nn.Linear` in `module` into an Int8Linear."""
+def quantize(module: nn.Module, make: Callable[[nn.Linear], nn.Module] = Int8Linear) -> None:
+    """Turn every plain `nn.Linear` in `module` into one in int8, which `make` makes of it."""
     for name, child in module.named_children():
         if type(child) is nn.Linear:
-            setattr(module, name, Int8Linear(child))
+            setattr(module, name, make(child))
         else:
-            quantize(child)
+            quantize(child, make)

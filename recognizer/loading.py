@@ -7,13 +7,15 @@ computes with it (`Loan`).
 """
 
 from dataclasses import asdict
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import torch
 import whisper
 from torch import Tensor, nn
 
 from recognizer.alignment import Heads, alignment_heads
+from recognizer.compiled.library import Library
+from recognizer.compiled.step import can_compile
 from recognizer.decoder import FastDecoder
 from recognizer.encoder import FastEncoder
 from recognizer.precision import DTYPES, Precision, apply_precision
@@ -39,15 +41,22 @@ class Loaded(NamedTuple):
         return self.decoder.embedding.device
 
 
-def load(size: str, precision: Precision, beam_size: int) -> Loaded:
-    """Load `model.size` for the processor, and `beam_size` hypotheses at once; raises WeightsError, MemoryError."""
+def load(size: str, precision: Precision, beam_size: int, library: Optional[Library] = None) -> Loaded:
+    """Load `model.size` for the processor, and `beam_size` hypotheses at once; raises WeightsError, MemoryError.
+
+    `library` is compiled code for a decoder in int8.
+    """
     model = map_weights(size)
     heads = alignment_heads(model)
     encoder = apply_precision(FastEncoder(_in_numbers(model.encoder, torch.float32)), precision.encoder)
     choose_windows(encoder, model.dims)
     decoder = FastDecoder(_in_numbers(model.decoder, torch.float32), beam_size, heads)
     _empty(model)
-    return Loaded(model, encoder, apply_precision(decoder, precision.decoder), precision)
+    if library is None or precision.decoder != "int8" or not can_compile(decoder):
+        apply_precision(decoder, precision.decoder)
+    else:
+        decoder.compile(library)
+    return Loaded(model, encoder, decoder, precision)
 
 
 # --- in one piece of memory ------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import os
 import re
+from typing import FrozenSet
 
 import torch
 
@@ -27,9 +28,19 @@ def has_amx() -> bool:
 
 def is_of_amd() -> bool:
     """Who made it; False where that is not told."""
+    return _told("vendor_id") == "AuthenticAMD"
+
+
+def flags() -> FrozenSet[str]:
+    """What it can do, as Linux names it; nothing where that is not told."""
+    return frozenset(_told("flags").split())
+
+
+def _told(name: str) -> str:
+    """What /proc/cpuinfo says of the first processor."""
     try:
         with open(_CPUINFO, encoding="ascii", errors="replace") as cpuinfo:
-            vendor = re.search(r"^vendor_id\s*:\s*(\S+)", cpuinfo.read(4096), re.MULTILINE)
+            found = re.search(rf"^{name}\s*:(.*)$", cpuinfo.read(16384), re.MULTILINE)
     except OSError:
-        return False
-    return vendor is not None and vendor.group(1) == "AuthenticAMD"
+        return ""
+    return found.group(1).strip() if found else ""

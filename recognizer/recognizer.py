@@ -21,6 +21,7 @@ from whisper.utils import compression_ratio
 from recognizer import attention
 from recognizer.audio import SAMPLE_RATE, Samples
 from recognizer.catalog import AUTO_LANGUAGE
+from recognizer.compiled.library import choose_library
 from recognizer.confidence import word_confidence
 from recognizer.decoder import text_tokens, whole_text
 from recognizer.devices import count_cards, find_devices
@@ -45,7 +46,7 @@ from recognizer.precision import choose_precision, is_shared
 from recognizer.request import Context, Recognition, Request, TimedWord
 from recognizer.speech import SpeechDetector
 from recognizer.windows import windows_of
-from recognizer.words import align, spell, timed
+from recognizer.words import align, spell, starts_s, timed
 
 _log = logging.getLogger(__name__)
 
@@ -111,6 +112,7 @@ class RecognizerSettings:
         beam_size: hypotheses kept at temperature 0; 1 decodes greedily.
         compute: `float32`, `bfloat16`, `int8`, or `auto` for what is fastest here (precision.py).
         window: `full` for always 30 s, or `auto` for as much as the speech needs (windows.py).
+        compiled: `auto` for compiled steps of the decoder where they can be had (compiled/), or `off`.
     """
 
     size: str = "base"
@@ -118,6 +120,7 @@ class RecognizerSettings:
     beam_size: int = 5
     compute: str = "auto"
     window: str = "auto"
+    compiled: str = "auto"
 
 
 class Parts(NamedTuple):
@@ -295,7 +298,7 @@ class Recognizer:
 
     def _complete(self, task: _Task, tried: _Tried) -> _Tried:
         """Whisper skips sentences where others follow, and ends with one: look for speech that has no words."""
-        tried = tried._replace(words=self._words(tried))
+        tried = tried._replace(words=self._words(tried, task.request.words))
         if not tried.words:
             return tried
         end_s = len(tried.sound.samples) / SAMPLE_RATE - tried.sound.offset_s
@@ -371,7 +374,7 @@ class Recognizer:
         words = tried.words if with_words else ()
         if with_words and not words:
             self._listen(tried.sound, tried.window_samples)
-            words = self._words(tried)
+            words = self._words(tried, True)
         text = result.text.split() if said else []
         if tried.prefix and text and is_end_of_before(text[0]):
             text, words = text[1:], words[1:]
@@ -387,16 +390,19 @@ class Recognizer:
             is_suppressed=not said and bool(result.text.strip()),
         )
 
-    def _words(self, tried: _Tried) -> Tuple[TimedWord, ...]:
-        """Where the words are in what the decoder listens to."""
+    def _words(self, tried: _Tried, with_confidences: bool) -> Tuple[TimedWord, ...]:
+        """Where the words are in what the decoder listens to; without confidences these are 0."""
         tokens = [token for token in tried.result.tokens if token < self._tokenizer.eot]
         spelt = spell(self._tokenizer, tokens)
         if not spelt:
             return ()
         duration_s = len(tried.sound.samples) / SAMPLE_RATE
-        aligned = align(self._decoder, self._tokenizer, tried.prefix, tokens, duration_s)
+        asked = (self._decoder, self._tokenizer, tried.prefix, tokens, duration_s)
+        if not with_confidences:
+            return timed(spelt, starts_s(*asked), [0.0] * len(spelt), duration_s, tried.sound.offset_s)
+        aligned = align(*asked)
         confidences = [self._confidence(aligned.logprobs[word.first : word.last + 1]) for word in spelt]
-        return timed(spelt, aligned, confidences, duration_s, tried.sound.offset_s)
+        return timed(spelt, aligned.starts_s, confidences, duration_s, tried.sound.offset_s)
 
     def _of(self, threads: int) -> int:
         """How many of the threads that are allowed are of use."""
@@ -490,5 +496,13 @@ def _load(settings: RecognizerSettings) -> Loaded:
     device = find_devices(settings.device, count_cards)[0]
     precision = choose_precision(settings.compute, device)
     if device.type == "cpu":
-        return load(settings.size, precision, settings.beam_size)
+        library, reason = None, f"it computes in {precision.decoder}"
+        if precision.decoder == "int8":
+            library, reason = choose_library(settings.compiled)
+        loaded = load(settings.size, precision, settings.beam_size, library)
+        if loaded.decoder.instructions:
+            _log.info("steps of the decoder: compiled for %s", loaded.decoder.instructions)
+        else:
+            _log.info("steps of the decoder: by torch, because %s", reason or "its heads are not of Whisper's size")
+        return loaded
     return borrow(prepare(settings.size, device, precision), settings.beam_size)

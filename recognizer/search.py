@@ -1,6 +1,6 @@
 """openai-whisper's beam search and its rule of forbidden tokens, without a call to torch for each candidate."""
 
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -8,11 +8,21 @@ from torch.nn.functional import log_softmax
 from whisper.decoding import BeamSearchDecoder, LogitFilter
 
 _Sequence = Tuple[int, ...]
+Choose = Callable[[Tensor, int], Tuple[Tensor, Tensor]]
 _GROUP = 64  # values
 
 
 class BeamSearch(BeamSearchDecoder):  # type: ignore[misc]
-    """openai-whisper's beam search of one utterance; the best tokens of all hypotheses are asked for at once."""
+    """openai-whisper's beam search of one utterance; the best tokens of all hypotheses are asked for at once.
+
+    Args:
+        beam_size, eot, inference: as of openai-whisper's.
+        choose: as `best`.
+    """
+
+    def __init__(self, beam_size: int, eot: int, inference: Any, choose: Optional[Choose] = None) -> None:
+        super().__init__(beam_size, eot, inference)
+        self._choose = choose or best
 
     finished_sequences: Optional[List[Dict[_Sequence, float]]]
 
@@ -24,7 +34,7 @@ class BeamSearch(BeamSearchDecoder):  # type: ignore[misc]
         """
         if self.finished_sequences is None:
             self.finished_sequences = [{}]
-        values, indices = top(log_softmax(logits, dim=-1), self.beam_size + 1)
+        values, indices = self._choose(logits, self.beam_size + 1)
         totals = (sum_logprobs[:, None] + values).tolist()
         scores: Dict[_Sequence, float] = {}
         sources: Dict[_Sequence, int] = {}
@@ -55,6 +65,11 @@ class BeamSearch(BeamSearchDecoder):  # type: ignore[misc]
 def _n_common(one: List[int], other: List[int]) -> int:
     """How many tokens they begin with alike."""
     return next((index for index, (a, b) in enumerate(zip(one, other)) if a != b), len(one))
+
+
+def best(logits: Tensor, k: int) -> Tuple[Tensor, Tensor]:
+    """The k best log-probabilities of each row (n, n_vocab) and their tokens, best first: (n, k) each."""
+    return top(log_softmax(logits, dim=-1), k)
 
 
 def top(x: Tensor, k: int) -> Tuple[Tensor, Tensor]:

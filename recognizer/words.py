@@ -9,8 +9,6 @@ import re
 from dataclasses import dataclass
 from typing import Iterator, List, NamedTuple, Sequence, Tuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
@@ -21,7 +19,6 @@ from recognizer.alignment import median_filter
 from recognizer.decoder import TORN, FastDecoder
 from recognizer.request import TimedWord
 
-_FROM_ABOVE, _FROM_LEFT = 1, 2
 _LEAST_DEVIATION = 1e-9  # where every token listens equally little
 
 
@@ -49,53 +46,37 @@ def align(
 
     Both without special tokens; `tokens` not empty.
     """
-    begin = tokenizer.sot_sequence_including_notimestamps
-    said = torch.tensor([*begin, *prefix, *tokens, tokenizer.eot], device=decoder.embedding.device)
-    first = len(begin) + len(prefix) - 1  # what stands there foretells the first of `tokens`
-    logits, scores = decoder.follow(said, logits_from=first)
+    said, n_before = _said(tokenizer, prefix, tokens)
+    logits, scores = decoder.follow(said.to(decoder.embedding.device), logits_from=n_before - 1)
     foretold = log_softmax(logits[: len(tokens), : tokenizer.eot], dim=-1)
-    logprobs = foretold.gather(1, said[first + 1 : -1, None])[:, 0].tolist()
-    starts_s = _starts_s(scores, len(begin) - 1, duration_s)[len(prefix) :]
-    return Aligned(starts_s, logprobs)
+    logprobs = foretold.gather(1, said[n_before:-1, None].to(foretold.device))[:, 0].tolist()
+    return Aligned(_starts_s(decoder, scores, n_before - len(prefix), duration_s)[len(prefix) :], logprobs)
 
 
-def _starts_s(scores: Tensor, n_before: int, duration_s: float) -> List[float]:
-    """When each token after the first `n_before` begins, and the last ends; `scores` (n_heads, length, n_positions)."""
+def starts_s(
+    decoder: FastDecoder, tokenizer: Tokenizer, prefix: Sequence[int], tokens: Sequence[int], duration_s: float
+) -> List[float]:
+    """As `align`, the times alone: that takes half as long."""
+    said, n_before = _said(tokenizer, prefix, tokens)
+    _, scores = decoder.follow(said.to(decoder.embedding.device), logits_from=len(said))
+    return _starts_s(decoder, scores, n_before - len(prefix), duration_s)[len(prefix) :]
+
+
+def _said(tokenizer: Tokenizer, prefix: Sequence[int], tokens: Sequence[int]) -> Tuple[Tensor, int]:
+    """All tokens, and how many are before those of the text."""
+    before = (*tokenizer.sot_sequence_including_notimestamps, *prefix)
+    return torch.tensor([*before, *tokens, tokenizer.eot]), len(before)
+
+
+def _starts_s(decoder: FastDecoder, scores: Tensor, n_before: int, duration_s: float) -> List[float]:
+    """When each token from place `n_before` on begins, and the last ends; `scores` (n_heads, length, n_positions)."""
     n_positions = max(1, min(scores.shape[-1], math.ceil(duration_s * TOKENS_PER_SECOND)))
     weights = scores[:, :, :n_positions].softmax(dim=-1)
     deviation, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
     even = (weights - mean) / deviation.clamp(min=_LEAST_DEVIATION)
     smooth = median_filter(even).mean(dim=0)
-    first_positions = warp(-smooth[n_before:-1].numpy())
+    first_positions = decoder.warp(-smooth[n_before - 1 : -1])
     return [min(position / TOKENS_PER_SECOND, duration_s) for position in first_positions]
-
-
-def warp(cost: npt.NDArray[np.float32]) -> List[int]:
-    """Dynamic time warping, which in openai-whisper compiles itself for seconds: the first column of each row.
-
-    The path through `cost` (n_rows, n_columns) from corner to corner that costs least. Cells with the same sum of row
-    and column follow from the two such diagonals before, all at once.
-    """
-    n_rows, n_columns = cost.shape
-    row, column = np.indices(cost.shape)
-    slanted = np.full((n_rows + n_columns - 1, n_rows), np.inf, np.float32)
-    slanted[row + column, row] = cost
-    steps = np.zeros(slanted.shape, np.int8)
-    before_last = np.full(n_rows + 1, np.inf, np.float32)  # one cell more in front: there is no row above the first
-    last = before_last.copy()
-    before_last[0] = 0.0
-    for diagonal, costs in enumerate(slanted):
-        ways = np.stack((before_last[:-1], last[:-1], last[1:]))  # from above left, from above, from the left
-        steps[diagonal] = ways.argmin(axis=0)
-        before_last, last = last, np.concatenate(([np.inf], costs + ways.min(axis=0))).astype(np.float32)
-    firsts = [0] * n_rows
-    row_index, column_index = n_rows - 1, n_columns - 1
-    while row_index >= 0 and column_index >= 0:
-        firsts[row_index] = column_index
-        step = steps[row_index + column_index, row_index]
-        row_index -= step != _FROM_LEFT
-        column_index -= step != _FROM_ABOVE
-    return firsts
 
 
 def spell(tokenizer: Tokenizer, tokens: Sequence[int]) -> List[Spelt]:
@@ -130,13 +111,13 @@ def _characters(tokenizer: Tokenizer, tokens: Sequence[int]) -> Iterator[Tuple[s
 
 
 def timed(
-    spelt: Sequence[Spelt], aligned: Aligned, confidences: Sequence[float], end_s: float, offset_s: float
+    spelt: Sequence[Spelt], starts_s: Sequence[float], confidences: Sequence[float], end_s: float, offset_s: float
 ) -> Tuple[TimedWord, ...]:
-    """Words with rising times up to `end_s`, counted from `offset_s`."""
+    """Words with rising times up to `end_s`, counted from `offset_s`; `starts_s` as of Aligned."""
     words: List[TimedWord] = []
     before_s = 0.0
     for word, confidence in zip(spelt, confidences):
-        start_s = min(max(aligned.starts_s[word.first], before_s), end_s)
-        before_s = min(max(aligned.starts_s[word.last_letter + 1], start_s), end_s)
+        start_s = min(max(starts_s[word.first], before_s), end_s)
+        before_s = min(max(starts_s[word.last_letter + 1], start_s), end_s)
         words.append(TimedWord(word.text, start_s - offset_s, before_s - offset_s, confidence))
     return tuple(words)

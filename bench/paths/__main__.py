@@ -27,19 +27,23 @@ from recognizer.audio import SAMPLE_RATE, Samples, to_samples
 
 
 class _Path(NamedTuple):
-    """Numbers of encoder and decoder, and what is switched off."""
+    """Numbers of encoder and decoder, whether the decoder's steps are compiled, and what is switched off."""
 
     encoder: str
     decoder: str
+    compiled: str
     environment: Dict[str, str]
 
 
+_AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 _PATHS = {
-    "as chosen here": _Path("auto", "auto", {}),
-    "int8, AVX2": _Path("int8", "int8", {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}),
-    "int8, torch's kernels AVX2": _Path("int8", "int8", {"ATEN_CPU_CAPABILITY": "avx2"}),
-    "encoder bfloat16, decoder int8 (chosen with AMX)": _Path("bfloat16", "int8", {}),
-    "float32": _Path("float32", "float32", {}),
+    "as chosen here": _Path("auto", "auto", "auto", {}),
+    "the same, decoder by torch": _Path("auto", "auto", "off", {}),
+    "both int8 (chosen without AMX)": _Path("int8", "int8", "auto", {}),
+    "both int8, AVX2": _Path("int8", "int8", "auto", _AVX2),
+    "both int8, AVX2, decoder by torch": _Path("int8", "int8", "off", _AVX2),
+    "encoder bfloat16, decoder int8 (chosen with AMX)": _Path("bfloat16", "int8", "auto", {}),
+    "float32": _Path("float32", "float32", "off", {}),
 }
 _SHIFT_SAMPLES = 7 * SAMPLE_RATE // 1000
 
@@ -92,7 +96,7 @@ def _write(recording: Recording, index: int, folder: Path) -> List[List[Path]]:
 def _texts(name: str, recordings: Sequence[Recording], parts: Sequence[List[List[Path]]]) -> List[List[List[str]]]:
     """Of each recording, each variant, each segment."""
     path = _PATHS[name]
-    words = [sys.executable, "-m", "bench.paths.recogniser", path.encoder, path.decoder]
+    words = [sys.executable, "-m", "bench.paths.recogniser", path.encoder, path.decoder, path.compiled]
     recogniser = ContenderProcess(name, words, OMP_NUM_THREADS="1", **path.environment)
     texts = [
         [[recogniser.ask(recording.language, file)["text"] for file in files] for files in variants]

@@ -73,6 +73,7 @@ def test_the_defaults_are_those_of_the_specification() -> None:
             "channel": 1,
             "beam_size": 5,
             "hang_timeout": 60,
+            "compiled": "auto",
             "compute": "auto",
             "window": "auto",
             "prompt": "",

@@ -1,0 +1,20 @@
+"""`python -m recognizer.compiled`: compile the decoder's steps, for this processor and for older ones."""
+
+import sys
+
+from recognizer.compiled.build import SETS, BuildError, build
+
+
+def main() -> int:
+    """Compile all; 1 where that cannot be done."""
+    for name in SETS:
+        try:
+            print(f"the decoder's steps are compiled for {name}: {build(name)}")
+        except BuildError as error:
+            print(f"the decoder's steps cannot be compiled for {name}: {error}", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

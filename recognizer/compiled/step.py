@@ -1,0 +1,136 @@
+"""A step of a FastDecoder by compiled code."""
+
+import ctypes
+from typing import Any, List, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from recognizer.compiled.library import Decoder, Heard, Layer, Library, Norm, Task, array_of
+from recognizer.compiled.matrices import CompiledLinear
+from recognizer.compiled.pages import large_pages
+from recognizer.int8 import Int8Linear, quantize
+from recognizer.layers import Norm as NormLayer
+
+Sounds = List[Tuple[Tensor, Tensor]]  # each layer's keys and values of what it listens to
+
+HEAD = 64  # numbers of a head, as every Whisper model has
+
+
+class CompiledSteps:
+    """What one FastDecoder computes for its tokens.
+
+    Args:
+        library: what computes it.
+        decoder: in float32 on the processor. Its matrices become compiled ones of int8.
+    """
+
+    def __init__(self, library: Library, decoder: Any) -> None:
+        self._library, self._of = library, decoder
+        for layer in decoder.layers:
+            layer.cross_kv = _heard_by_torch(layer.cross_kv)
+        quantize(decoder, lambda linear: CompiledLinear(library, linear))
+        norms = [norm for layer in decoder.layers for norm in _norms(layer)] + [decoder.norm]
+        weights = [weight for norm in norms for weight in (norm.weight, norm.bias)]
+        self._kept = [tensor.detach() for tensor in (decoder.embedding, decoder.positions, *weights)]
+        _lay_in_order([*(linear for layer in decoder.layers for linear in _linears(layer)), decoder.vocabulary])
+        self._layers = array_of(Layer, [_layer(layer) for layer in decoder.layers])
+        self._alignment = array_of(ctypes.c_int64, [number for head in decoder.alignment_heads for number in head])
+        n_layer, _, n_rows, n_head, n_ctx, _ = decoder.memory.shape
+        n_state = decoder.embedding.shape[1]
+        self._decoder = Decoder(
+            *(decoder.embedding.data_ptr(), decoder.positions.data_ptr(), ctypes.addressof(self._layers)),
+            *(_norm(decoder.norm), decoder.vocabulary.matrix),
+            *(ctypes.addressof(self._alignment), len(decoder.alignment_heads)),
+            *(n_layer, n_state, n_head, n_ctx, n_rows),
+        )
+        self._heard: Sounds = []
+        self._sounds = array_of(Heard, [])
+
+    @property
+    def name(self) -> str:
+        """Of the instructions that are used."""
+        return self._library.name
+
+    def hear(self, heard: Sounds) -> None:
+        """Listen to these keys and values of each layer from now on."""
+        self._sounds, self._heard = array_of(Heard, [_sound(*one) for one in heard]), heard
+
+    def step(self, tokens: Tensor, offset: int) -> Tensor:
+        """As FastDecoder's."""
+        return self._run(tokens, offset, False, range(len(tokens)))
+
+    def read(self, tokens: Tensor, offset: int, places: Sequence[int]) -> Tensor:
+        """Compute for a text (length,) from position `offset` on → logits (len(places), n_vocab) of those tokens."""
+        return self._run(tokens, offset, True, [place % len(tokens) for place in places])
+
+    def follow(self, tokens: Tensor, offset: int, logits_from: int) -> Tuple[Tensor, Tensor]:
+        """As FastDecoder's."""
+        n_audio_ctx = self._sounds[0].n if len(self._sounds) else 0
+        scores = torch.empty(self._decoder.n_alignment, len(tokens), n_audio_ctx)
+        return self._run(tokens, offset, True, range(logits_from, len(tokens)), scores), scores
+
+    def rearrange(self, sources: Sequence[int], first: int, end: int) -> None:
+        """As FastDecoder's."""
+        self._library.rearrange(self._decoder, self._of.memory, sources, first, end)
+
+    def best(self, logits: Tensor, k: int) -> Tuple[Tensor, Tensor]:
+        """As `search.best`."""
+        return self._library.best(logits, k)
+
+    def warp(self, cost: Tensor) -> List[int]:
+        """As `alignment.warp`."""
+        return self._library.warp(cost)
+
+    def _run(
+        self, tokens: Tensor, offset: int, is_text: bool, places: Sequence[int], told: Optional[Tensor] = None
+    ) -> Tensor:
+        if len(self._sounds) != self._decoder.n_layer:
+            raise ValueError("the decoder listens to nothing")
+        tokens = tokens.contiguous()
+        addresses = (tokens.data_ptr(), self._of.memory.data_ptr(), ctypes.addressof(self._sounds))
+        return self._library.run(self._decoder, Task(*addresses, len(tokens), offset, is_text), places, told)
+
+
+def can_compile(decoder: Any) -> bool:
+    """Whether a FastDecoder has the sizes that are compiled."""
+    n_head = decoder.memory.shape[3]
+    return bool(decoder.embedding.shape[1] == n_head * HEAD)
+
+
+def _norm(norm: NormLayer) -> Norm:
+    return Norm(norm.weight.data_ptr(), norm.bias.data_ptr(), norm.eps)
+
+
+def _linears(layer: Any) -> Tuple[CompiledLinear, ...]:
+    """As a step takes them."""
+    attention = (layer.qkv, layer.attn_out, layer.cross_query, layer.cross_out)
+    return (*attention, layer.feed_forward.rise, layer.feed_forward.fall)
+
+
+def _lay_in_order(linears: Sequence[CompiledLinear]) -> None:
+    """One behind the other, as they are read."""
+    sizes = [linear.weights.numel() for linear in linears]
+    for linear, part in zip(linears, torch.split(large_pages(sum(sizes)), sizes)):
+        linear.move(part)
+
+
+def _layer(layer: Any) -> Layer:
+    norms = (_norm(norm) for norm in _norms(layer))
+    return Layer(*norms, *(linear.matrix for linear in _linears(layer)))
+
+
+def _norms(layer: Any) -> Tuple[NormLayer, ...]:
+    return layer.attn_norm, layer.cross_norm, layer.feed_forward.norm
+
+
+def _heard_by_torch(linear: nn.Module) -> nn.Module:
+    """What is multiplied by many positions at once is torch's, which shares it among threads."""
+    return Int8Linear(linear) if isinstance(linear, nn.Linear) else linear
+
+
+def _sound(keys: Tensor, values: Tensor) -> Heard:
+    """`keys` and `values` (1, n_head, n, HEAD), each head in one piece."""
+    if {keys.stride()[2:], values.stride()[2:]} != {(HEAD, 1)} or {keys.dtype, values.dtype} != {torch.float32}:
+        raise ValueError("keys and values of a head have to lie in one piece, in float32")
+    return Heard(keys.data_ptr(), values.data_ptr(), keys.stride(1), values.stride(1), keys.shape[2])
