@@ -26,6 +26,7 @@ from whisper.tokenizer import Tokenizer
 from whisper.utils import compression_ratio
 
 from recognizer.alignment import Heads, warp
+from recognizer.bfloat16 import PackedLinear
 from recognizer.compiled.library import Library
 from recognizer.compiled.step import CompiledSteps
 from recognizer.layers import FeedForward, Norm, join_heads, plain_linear, split_heads
@@ -49,7 +50,7 @@ class _Layer(nn.Module):
         self.qkv = plain_linear(attention.query, attention.key, attention.value)
         self.attn_out = plain_linear(attention.out)
         self.cross_query = plain_linear(cross.query)
-        self.cross_kv = plain_linear(cross.key, cross.value)
+        self.cross_kv: nn.Module = plain_linear(cross.key, cross.value)
         self.cross_out = plain_linear(cross.out)
         self.feed_forward = FeedForward(block)
 
@@ -133,6 +134,11 @@ class FastDecoder(nn.Module):
         self._traced: Any = None
         self._compiled: Optional[CompiledSteps] = None
 
+    def pack_hearing(self) -> None:
+        """Listen in bfloat16: to what an encoder in bfloat16 has said, and as fast as that."""
+        for layer in self._blocks():
+            layer.cross_kv = PackedLinear(cast(nn.Linear, layer.cross_kv))
+
     def compile(self, library: Library) -> None:
         """Compute in int8, and steps by compiled code; its weights are in float32 until then."""
         self._compiled = CompiledSteps(library, self)
@@ -143,6 +149,10 @@ class FastDecoder(nn.Module):
     def listen(self, features: Tensor) -> None:
         """Begin an utterance: (n_audio_ctx, n_state) from the encoder."""
         self.hear([layer.listen(features) for layer in self._blocks()])
+
+    def rehearse(self, features: Tensor) -> None:
+        """As `listen` with one layer, of which nothing is kept."""
+        next(self._blocks()).listen(features)
 
     @property
     def heard(self) -> List[Tuple[Tensor, Tensor]]:

@@ -14,6 +14,7 @@ import whisper
 from torch import Tensor, nn
 
 from recognizer.alignment import Heads, alignment_heads
+from recognizer.bfloat16 import can_pack
 from recognizer.compiled.library import Library
 from recognizer.compiled.step import can_compile
 from recognizer.decoder import FastDecoder
@@ -49,9 +50,14 @@ def load(size: str, precision: Precision, beam_size: int, library: Optional[Libr
     model = map_weights(size)
     heads = alignment_heads(model)
     encoder = apply_precision(FastEncoder(_in_numbers(model.encoder, torch.float32)), precision.encoder)
+    is_packed = precision.encoder == "bfloat16" and can_pack()
+    if is_packed:
+        encoder.pack()
     choose_windows(encoder, model.dims)
     decoder = FastDecoder(_in_numbers(model.decoder, torch.float32), beam_size, heads)
     _empty(model)
+    if is_packed:
+        decoder.pack_hearing()
     if library is None or precision.decoder != "int8" or not can_compile(decoder):
         apply_precision(decoder, precision.decoder)
     else:

@@ -231,6 +231,7 @@ class Recognizer:
 
     @torch.inference_mode()
     def _prepare_windows(self, sound: _Sound) -> None:
+        self._network.rehearse()
         for window_samples in self._network.prepared_windows:
             self._listen(sound, window_samples)
             self._decode(_Task(Request("en"), "en", token_limit=2), TEMPERATURES[0], ())
