@@ -4,6 +4,7 @@ Reads one line for each segment, `LANGUAGE PATH_OF_SAMPLES.npy`, and answers wit
 Each contender imports only what it needs, as each has its own environment.
 """
 
+import gc
 import json
 import os
 import resource
@@ -150,7 +151,11 @@ def main() -> None:
     name, threads, folder = sys.argv[1:]
     # Some make threads that their own setting does not count.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(threads)])
-    answer(ALL[name].make(int(threads), Path(folder)))
+    recognise = ALL[name].make(int(threads), Path(folder))
+    gc.collect()
+    gc.freeze()  # as in a server's engine: what is loaded is not looked through again
+    answer(recognise)
+    gc.unfreeze()
 
 
 if __name__ == "__main__":
