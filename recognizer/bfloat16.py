@@ -30,30 +30,20 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` (…, n_in) → (…, n_out)."""
-
-        def make(rows: Tensor) -> Tensor:
-            made: Tensor = _OPERATIONS._linear_pointwise(rows, self._weight, self._bias, "none", [], "")
-            return made
-
-        return in_pieces(make, x.bfloat16()).to(x.dtype)
+        return self._then("none", x.bfloat16()).to(x.dtype)
 
     def gelu(self, x: Tensor) -> Tensor:
         """GELU of it."""
-
-        def make(rows: Tensor) -> Tensor:
-            made: Tensor = _OPERATIONS._linear_pointwise(rows, self._weight, self._bias, "gelu", [], "none")
-            return made
-
-        return in_pieces(make, x)
+        return self._then("gelu", x)
 
     def add_to(self, before: Tensor, x: Tensor) -> Tensor:
         """`before` (…, n_out) and it."""
+        add = _OPERATIONS._linear_pointwise.binary
+        return in_pieces(lambda rows, to: add(rows, to, self._weight, self._bias, "add"), x, before)
 
-        def make(rows: Tensor, to: Tensor) -> Tensor:
-            made: Tensor = _OPERATIONS._linear_pointwise.binary(rows, to, self._weight, self._bias, "add")
-            return made
-
-        return in_pieces(make, x, before)
+    def _then(self, function: str, x: Tensor) -> Tensor:
+        make = _OPERATIONS._linear_pointwise
+        return in_pieces(lambda rows: make(rows, self._weight, self._bias, function, [], "none"), x)
 
 
 class PackedConvolution(nn.Module):

@@ -4,6 +4,7 @@
     build.py     compiles it, once for each set of instructions
     library.py   what is compiled, called with tensors
     matrices.py  int8 matrices by it
+    pages.py     where their weights lie
     step.py      a decoder's step by it
     __main__.py  `python -m recognizer.compiled`: compile it beforehand
 
