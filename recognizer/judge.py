@@ -42,8 +42,9 @@ class Judge:
         tokens = [token for token in tokens if token < tokenizer.eot]
         if not tokens:
             return -math.inf
-        logprobs = self._logprobs(tokenizer, tokens, self._decoder.heard)
+        heard = self._decoder.heard
         of_silence = self._logprobs(tokenizer, tokens, self._silence)
+        logprobs = self._logprobs(tokenizer, tokens, heard)
         speech = list(self._speech_detector.probabilities(torch.from_numpy(at_speech_level(samples))))
         return said(signs_of(tokenizer.decode(tokens), logprobs, of_silence, samples, speech))
 
@@ -51,6 +52,8 @@ class Judge:
         begin = tokenizer.sot_sequence_including_notimestamps
         written = torch.tensor([*begin, *tokens], device=self._decoder.embedding.device)
         first = len(begin)  # what stands before it foretells it
-        foretold = log_softmax(self._decoder(written[None], 0, heard, causal=True)[0, first - 1 : -1], -1)
+        self._decoder.hear(heard)
+        logits, _ = self._decoder.follow(written, logits_from=first - 1)
+        foretold = log_softmax(logits[:-1], -1)
         logprobs: List[float] = foretold.gather(1, written[first:, None])[:, 0].tolist()
         return logprobs
