@@ -107,7 +107,7 @@ class ModelConfig(Section):
     hang_timeout: float = Field(60, gt=0, le=LONGEST_S)
     compute: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     window: Literal["auto", "full"] = "auto"
-    compiled: Literal["auto", "off"] = "auto"  # steps of the decoder on the processor
+    compiled: Literal["auto", "off"] = "auto"  # matrices in int8
     prompt: str = ""  # names and jargon that are likely to be said; Whisper reads the last 223 tokens
     task: Literal["transcribe", "translate"] = "transcribe"
 

@@ -143,12 +143,20 @@ class FastDecoder(nn.Module):
         """Compute in int8, and steps by compiled code; its weights are in float32 until then."""
         self._compiled = CompiledSteps(library, self)
 
+    def use_threads(self, threads: int) -> None:
+        """Let compiled code compute with so many from now on."""
+        if self._compiled is not None:
+            self._compiled.use_threads(threads)
+
     def _blocks(self) -> Iterator[_Layer]:
         return cast(Iterator[_Layer], iter(self.layers))
 
     def listen(self, features: Tensor) -> None:
         """Begin an utterance: (n_audio_ctx, n_state) from the encoder."""
-        self.hear([layer.listen(features) for layer in self._blocks()])
+        if self._compiled is not None and self._compiled.listens:
+            self.hear(self._compiled.listen(features))
+        else:
+            self.hear([layer.listen(features) for layer in self._blocks()])
 
     def rehearse(self, features: Tensor) -> None:
         """As `listen` with one layer, of which nothing is kept."""

@@ -18,11 +18,14 @@ from whisper.model import AudioEncoder, ResidualAttentionBlock
 
 from recognizer.attention import attend
 from recognizer.bfloat16 import PackedConvolution, pack
+from recognizer.compiled.library import Library
+from recognizer.compiled.sound import CompiledEntrance, CompiledLayer, compile_layers
 from recognizer.layers import FeedForward, Norm, add, join_heads, plain_linear, split_heads
 
 FRAMES_PER_POSITION = 2  # of log-mel
 POSITION_SAMPLES = FRAMES_PER_POSITION * HOP_LENGTH
 SILENCE_STRIDE = 8
+SILENCE_WEIGHT = math.log(SILENCE_STRIDE)  # on the score of a position that stands for so many
 # Log-mel of what is 80 dB below the loudest, where that is speech at a usual level (`whisper.log_mel_spectrogram`
 # cuts there). One level does for all: matched to each utterance it was no better (docs/benchmarks.md).
 _SILENT_MEL = -0.6
@@ -43,6 +46,7 @@ class _Layer(nn.Module):
         self.silent_values: Optional[Tensor]
         self.register_buffer("silent_keys", None)
         self.register_buffer("silent_values", None)
+        self.compiled: Optional[CompiledLayer] = None  # what computes it, where that is not torch
 
     def learn_silence(self, x: Tensor) -> None:
         """Keep keys and values of `x` (1, positions, n_state)."""
@@ -64,6 +68,8 @@ class _Layer(nn.Module):
 
     def forward(self, x: Tensor, weights: Optional[Tensor]) -> Tensor:
         """`x` (1, n_ctx, n_state); `weights` (1, 1, n_ctx, n_ctx + n) is added to the scores, the last n of silence."""
+        if self.compiled is not None:
+            return self._hear(self.compiled, x, 0 if weights is None else weights.shape[-1] - x.shape[1])
         query, key, value = (split_heads(part, self.n_head) for part in self.qkv(self.norm(x)).chunk(3, dim=-1))
         if weights is not None:
             silent_keys, silent_values = self.silence()
@@ -73,6 +79,12 @@ class _Layer(nn.Module):
         x = add(x, self.out, join_heads(attend(query, key, value, weights)))
         fed: Tensor = self.feed_forward(x)
         return fed
+
+    def _hear(self, compiled: CompiledLayer, x: Tensor, n_silent: int) -> Tensor:
+        silence = torch.cat(self.silence())
+        kept = x.new_empty(*silence.shape[:2], n_silent + x.shape[1], silence.shape[3])
+        kept[:, :, :n_silent] = silence[:, :, silence.shape[2] - n_silent :]
+        return compiled.hear(x, kept, n_silent, 0, n_silent)
 
 
 class _Convolution(nn.Module):
@@ -105,6 +117,7 @@ class FastEncoder(nn.Module):
         self.positions = nn.Parameter(encoder.positional_embedding.detach(), requires_grad=False)
         self.layers = nn.ModuleList(_Layer(block) for block in encoder.blocks)
         self.norm = Norm(encoder.ln_post)
+        self._entrance: Optional[CompiledEntrance] = None  # what computes it, where that is not torch
 
     def learn_silence(self) -> None:
         """Hear the model's whole window of silence, for the windows shorter than that."""
@@ -146,6 +159,18 @@ class FastEncoder(nn.Module):
         """Whether `pack` was called."""
         return isinstance(self.conv1, PackedConvolution)
 
+    def compile(self, library: Library) -> None:
+        """Compute in int8, and layers by compiled code; its weights are in float32 until then."""
+        layers = list(self._blocks())
+        self._entrance = CompiledEntrance(library, (self.conv1, self.conv2))
+        for layer, compiled in zip(layers, compile_layers(library, layers, SILENCE_WEIGHT)):
+            layer.compiled = compiled
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether `compile` was called."""
+        return self._entrance is not None
+
     def rehearse(self, n_positions: int) -> Tensor:
         """As `forward` of so many with one layer: whatever has to be made once for such a length is made."""
         weight = self.conv1.weight
@@ -160,6 +185,8 @@ class FastEncoder(nn.Module):
         return self._embed_at(mel, 0)
 
     def _embed_at(self, mel: Tensor, first: int) -> Tensor:
+        if self._entrance is not None:
+            return self._entrance.embed(mel, self.positions[first : first + mel.shape[1] // FRAMES_PER_POSITION])
         x: Tensor = self.conv2(self.conv1(mel[None])).transpose(1, 2)
         return x + self.positions[first : first + x.shape[1]]
 
@@ -169,5 +196,5 @@ class FastEncoder(nn.Module):
         if n_silent == 0 or not self.knows_silence:
             return None
         weights = self.positions.new_zeros(n_ctx + n_silent)
-        weights[n_ctx:].fill_(math.log(SILENCE_STRIDE))
+        weights[n_ctx:].fill_(SILENCE_WEIGHT)
         return weights.expand(1, 1, n_ctx, -1)

@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 
 from recognizer.attention import attend
 from recognizer.decoder import FastDecoder
-from recognizer.encoder import FRAMES_PER_POSITION, POSITION_SAMPLES, SILENCE_STRIDE, FastEncoder
+from recognizer.encoder import FRAMES_PER_POSITION, POSITION_SAMPLES, SILENCE_STRIDE, SILENCE_WEIGHT, FastEncoder
 from recognizer.layers import add, join_heads, split_heads
 from recognizer.mel import RANGE, log_power
 from recognizer.windows import Windows
@@ -33,15 +33,21 @@ class _Memory:
         self._length = self._kept.shape[3]
         self._first = self._length
 
+    def room(self, start: int, n: int) -> Tuple[Tensor, int]:
+        """Memory (2, n_head, positions, n_state / n_head) with room for n from `start` on, and where that is in it."""
+        first = self._first + start
+        missing = first + n - self._kept.shape[3]
+        if missing > 0:
+            self._kept = pad(self._kept, (0, 0, 0, -(-missing // _ROOM) * _ROOM))
+        return self._kept[:, 0], first
+
     def put(self, start: int, keys: Tensor, values: Tensor) -> Tuple[Tensor, Tensor]:
         """Positions from `start` on are these; returns all up to their end, what was there at first before them."""
-        end = self._first + start + keys.shape[2]
-        if end > self._kept.shape[3]:
-            more = -(-(end - self._kept.shape[3]) // _ROOM) * _ROOM
-            self._kept = pad(self._kept, (0, 0, 0, more))
-        self._kept[0, :, :, self._first + start : end] = keys
-        self._kept[1, :, :, self._first + start : end] = values
-        return self._kept[0, :, :, :end], self._kept[1, :, :, :end]
+        kept, first = self.room(start, keys.shape[2])
+        end = first + keys.shape[2]
+        kept[0, :, first:end] = keys[0]
+        kept[1, :, first:end] = values[0]
+        return kept[:1, :, :end], kept[1:, :, :end]
 
 
 class GrowingSound:
@@ -77,9 +83,14 @@ class GrowingSound:
         start, n_sound = self._settled, len(samples) // POSITION_SAMPLES
         x = self._embed(samples, start)
         n_ctx = start + x.shape[1]
-        weights = self._weights_of_silence(n_ctx)
+        n_silent = (len(self._encoder.positions) - n_ctx) // SILENCE_STRIDE if self._n_silent else 0
+        weights = None if self._encoder.is_compiled else self._weights_of_silence(n_ctx, n_silent)
         for layer, memory in zip(self._encoder_layers(), self._memories):
             check_cancelled()
+            if layer.compiled is not None:
+                kept, place = memory.room(start, x.shape[1])
+                x = layer.compiled.hear(x, kept, place, self._n_silent - n_silent, n_silent)
+                continue
             query, key, value = (split_heads(part, layer.n_head) for part in layer.qkv(layer.norm(x)).chunk(3, dim=-1))
             keys, values = memory.put(start, key, value)
             x = add(x, layer.out, join_heads(attend(query, keys, values, weights)))
@@ -128,12 +139,11 @@ class GrowingSound:
         whole: int = len(self._encoder.positions)
         return min(window, whole) - n_sound
 
-    def _weights_of_silence(self, n_ctx: int) -> Optional[Tensor]:
+    def _weights_of_silence(self, n_ctx: int, n_silent: int) -> Optional[Tensor]:
         """As FastEncoder has them, with silence before the sound: attention knows no order."""
         if self._n_silent == 0:
             return None
-        n_silent = (len(self._encoder.positions) - n_ctx) // SILENCE_STRIDE
         weights = self._encoder.positions.new_zeros(self._n_silent + n_ctx)
-        weights[: self._n_silent] = math.log(SILENCE_STRIDE)
+        weights[: self._n_silent] = SILENCE_WEIGHT
         weights[: self._n_silent - n_silent] = -math.inf
         return weights[None, None, None]

@@ -45,11 +45,16 @@ class Loaded(NamedTuple):
 def load(size: str, precision: Precision, beam_size: int, library: Optional[Library] = None) -> Loaded:
     """Load `model.size` for the processor, and `beam_size` hypotheses at once; raises WeightsError, MemoryError.
 
-    `library` is compiled code for a decoder in int8.
+    `library` is compiled code for what is in int8.
     """
     model = map_weights(size)
     heads = alignment_heads(model)
-    encoder = apply_precision(FastEncoder(_in_numbers(model.encoder, torch.float32)), precision.encoder)
+    compiled = library if can_compile(model.dims) else None
+    encoder = FastEncoder(_in_numbers(model.encoder, torch.float32))
+    if compiled is not None and precision.encoder == "int8":
+        encoder.compile(compiled)
+    else:
+        apply_precision(encoder, precision.encoder)
     is_packed = precision.encoder == "bfloat16" and can_pack()
     if is_packed:
         encoder.pack()
@@ -58,10 +63,10 @@ def load(size: str, precision: Precision, beam_size: int, library: Optional[Libr
     _empty(model)
     if is_packed:
         decoder.pack_hearing()
-    if library is None or precision.decoder != "int8" or not can_compile(decoder):
-        apply_precision(decoder, precision.decoder)
+    if compiled is not None and precision.decoder == "int8":
+        decoder.compile(compiled)
     else:
-        decoder.compile(library)
+        apply_precision(decoder, precision.decoder)
     return Loaded(model, encoder, decoder, precision)
 
 

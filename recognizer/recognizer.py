@@ -112,7 +112,7 @@ class RecognizerSettings:
         beam_size: hypotheses kept at temperature 0; 1 decodes greedily.
         compute: `float32`, `bfloat16`, `int8`, or `auto` for what is fastest here (precision.py).
         window: `full` for always 30 s, or `auto` for as much as the speech needs (windows.py).
-        compiled: `auto` for compiled steps of the decoder where they can be had (compiled/), or `off`.
+        compiled: `auto` for compiled matrices of int8 where they can be had (compiled/), or `off`.
     """
 
     size: str = "base"
@@ -166,8 +166,11 @@ class Recognizer:
         loaded = loaded or _load(settings)
         self._device = loaded.device
         self._model, encoder, self._decoder, self._precision = loaded
-        self._is_shared = is_shared(self._precision.encoder, self._model.dims.n_audio_state)
+        # Threads of torch would be in the way of those of compiled code.
+        shared = is_shared(self._precision.encoder, self._model.dims.n_audio_state)
+        self._is_shared = shared and not encoder.is_compiled
         self._threads = self._of(threads)
+        self._decoder.use_threads(threads)
         runner = runner or runner_for(self._device)
         self._network = network_for(self._model, encoder, self._decoder, settings.beam_size, runner)
         self._speech_detector = SpeechDetector()
@@ -180,7 +183,7 @@ class Recognizer:
             for layer in encoder.layers:
                 layer.register_forward_pre_hook(self._check_cancelled)
         _log.info("%s on %s: %s", settings.size, self._device, self._precision)
-        if self.card is None:
+        if self.card is None and not encoder.is_compiled:
             _log.info("attention of the encoder: %s", attention.chosen())
 
     @property
@@ -205,8 +208,9 @@ class Recognizer:
         return encoder if encoder == decoder else f"{encoder}, {decoder}"
 
     def use_threads(self, threads: int) -> None:
-        """From now on, also in the middle of an utterance, encode with so many processor threads."""
+        """From now on, also in the middle of an utterance, compute with so many processor threads."""
         self._threads = self._of(threads)
+        self._decoder.use_threads(threads)
         if self._encoding:
             torch.set_num_threads(self._threads)
 
@@ -502,8 +506,8 @@ def _load(settings: RecognizerSettings) -> Loaded:
             library, reason = choose_library(settings.compiled)
         loaded = load(settings.size, precision, settings.beam_size, library)
         if loaded.decoder.instructions:
-            _log.info("steps of the decoder: compiled for %s", loaded.decoder.instructions)
+            _log.info("matrices in int8: compiled for %s", loaded.decoder.instructions)
         else:
-            _log.info("steps of the decoder: by torch, because %s", reason or "its heads are not of Whisper's size")
+            _log.info("matrices in int8: by torch, because %s", reason or "its heads are not of Whisper's size")
         return loaded
     return borrow(prepare(settings.size, device, precision), settings.beam_size)

@@ -1,12 +1,14 @@
-"""The decoder's steps in C, where a C compiler has been: they are bound by what torch's own matrices lose.
+"""What a model computes in int8, in C, where a C compiler has been: torch loses time at each operation.
 
-    decoder.c    a step, its matrices, and the choice of the best tokens
+    source/      decoder.c, encoder.c; matrices.h, attention.h, numbers.h, which both have; team.c, whose threads share
+                 the work
     build.py     compiles it, once for each set of instructions
     library.py   what is compiled, called with tensors
     matrices.py  int8 matrices by it
     pages.py     where their weights lie
-    step.py      a decoder's step by it
+    sound.py     the encoder by it
+    step.py      the decoder by it
     __main__.py  `python -m recognizer.compiled`: compile it beforehand
 
-Without a compiler torch computes the same (decoder.py, int8.py, search.py).
+Without a compiler torch computes the same (encoder.py, decoder.py, int8.py, search.py).
 """

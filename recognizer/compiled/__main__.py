@@ -1,4 +1,4 @@
-"""`python -m recognizer.compiled`: compile the decoder's steps, for this processor and for older ones."""
+"""`python -m recognizer.compiled`: compile what is written in C, for this processor and for older ones."""
 
 import sys
 
@@ -9,9 +9,9 @@ def main() -> int:
     """Compile all; 1 where that cannot be done."""
     for name in SETS:
         try:
-            print(f"the decoder's steps are compiled for {name}: {build(name)}")
+            print(f"matrices in int8 are compiled for {name}: {build(name)}")
         except BuildError as error:
-            print(f"the decoder's steps cannot be compiled for {name}: {error}", file=sys.stderr)
+            print(f"matrices in int8 cannot be compiled for {name}: {error}", file=sys.stderr)
             return 1
     return 0
 

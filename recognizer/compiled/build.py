@@ -1,4 +1,4 @@
-"""decoder.c → a library for this processor, compiled once and kept beside it."""
+"""What is written in C → a library for this processor, compiled once and kept beside it."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Dict, Sequence, Tuple
 
 _FOLDER = Path(__file__).resolve().parent
-SOURCE = _FOLDER / "decoder.c"
+SOURCES = _FOLDER / "source"
 BUILT = _FOLDER / "built"
 _TIMEOUT_S = 120.0
 _MACHINES = ("x86_64", "amd64")
@@ -19,7 +19,7 @@ _MACHINES = ("x86_64", "amd64")
 # Sums may be taken in any order, but infinities stay what they are. Not -ffast-math: linking with it changes how the
 # whole process treats very small numbers (GCC's manual, "Options That Control Optimization").
 _FLAGS = (
-    *("-std=c11", "-O3", "-fPIC", "-shared", "-fopenmp-simd"),
+    *("-std=gnu11", "-O3", "-fPIC", "-shared", "-pthread", "-fopenmp-simd"),
     *("-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno", "-ffp-contract=fast"),
 )
 _AVX2 = ("-mavx2", "-mfma")
@@ -49,8 +49,9 @@ def build(name: str) -> Path:
 
 def _stem(name: str) -> str:
     """What a file's name begins with that is made of this source with these flags."""
-    made_of = (SOURCE.read_bytes(), repr((_FLAGS, SETS[name][0])).encode(), platform.machine().encode())
-    return f"decoder-{name}-{_digest(*made_of)}"
+    sources = (path.read_bytes() for path in sorted(SOURCES.glob("*.[ch]")))
+    made_of = (*sources, repr((_FLAGS, SETS[name][0])).encode(), platform.machine().encode())
+    return f"whisper-{name}-{_digest(*made_of)}"
 
 
 def _digest(*parts: bytes) -> str:
@@ -65,12 +66,12 @@ def _is_whole(path: Path) -> bool:
 def _made(name: str) -> Path:
     BUILT.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILT, prefix="building-") as folder:
-        made = Path(folder) / "decoder.so"
+        made = Path(folder) / "made.so"
         compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
-        _run([*compiler, *_FLAGS, *SETS[name][0], str(SOURCE), "-o", str(made), "-lm"])
+        _run([*compiler, *_FLAGS, *SETS[name][0], *map(str, sorted(SOURCES.glob("*.c"))), "-o", str(made), "-lm"])
         path = BUILT / f"{_stem(name)}-{_digest(made.read_bytes())}.so"
         os.replace(made, path)  # at once, as another process may be doing the same
-    for older in set(BUILT.glob(f"decoder-{name}-*.so")) - {path}:
+    for older in set(BUILT.glob(f"*-{name}-*.so")) - {path}:
         older.unlink()
     return path
 

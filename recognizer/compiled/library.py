@@ -1,4 +1,4 @@
-"""What is compiled of decoder.c, called with tensors: its structures, and who keeps what they point to."""
+"""What is compiled, called with tensors: its structures, and its functions."""
 
 import ctypes
 from typing import Any, List, Optional, Sequence, Tuple
@@ -9,7 +9,7 @@ from torch import Tensor
 from recognizer import processor
 from recognizer.compiled.build import SETS, BuildError, build
 
-_NO_MEMORY, _IMPOSSIBLE = 1, 2  # of decoder.c
+_NO_MEMORY, _IMPOSSIBLE = 1, 2  # of numbers.h
 _POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
 
 
@@ -25,7 +25,7 @@ def best_set() -> str:
 
 
 class Matrix(ctypes.Structure):
-    """`matrix` there."""
+    """`matrix` of matrices.h."""
 
     _fields_ = (
         *((name, _POINTER) for name in ("weights", "scales", "sums", "bias")),
@@ -34,13 +34,13 @@ class Matrix(ctypes.Structure):
 
 
 class Norm(ctypes.Structure):
-    """`norm` there."""
+    """`norm` of numbers.h."""
 
     _fields_ = (("weight", _POINTER), ("bias", _POINTER), ("eps", ctypes.c_double))
 
 
 class Layer(ctypes.Structure):
-    """`layer` there."""
+    """`layer` of decoder.c."""
 
     _fields_ = (
         *((name, Norm) for name in ("attn_norm", "cross_norm", "mlp_norm")),
@@ -49,16 +49,16 @@ class Layer(ctypes.Structure):
 
 
 class Heard(ctypes.Structure):
-    """`heard` there."""
+    """`heard` of decoder.c."""
 
     _fields_ = (
-        *((name, _POINTER) for name in ("keys", "values")),
-        *((name, _COUNT) for name in ("keys_stride", "values_stride", "n")),
+        *((name, _POINTER) for name in ("packs", "values")),
+        *((name, _COUNT) for name in ("values_stride", "n")),
     )
 
 
 class Decoder(ctypes.Structure):
-    """`decoder` there."""
+    """`decoder` of decoder.c."""
 
     _fields_ = (
         *((name, _POINTER) for name in ("embedding", "positions", "layers")),
@@ -70,7 +70,7 @@ class Decoder(ctypes.Structure):
 
 
 class Task(ctypes.Structure):
-    """`task` there."""
+    """`task` of decoder.c."""
 
     _fields_ = (
         *((name, _POINTER) for name in ("tokens", "memory", "sounds")),
@@ -78,8 +78,37 @@ class Task(ctypes.Structure):
     )
 
 
+class Convolution(ctypes.Structure):
+    """`convolution` of encoder.c."""
+
+    _fields_ = (
+        *((name, _POINTER) for name in ("weights", "bias")),
+        *((name, _COUNT) for name in ("n_in", "n_out", "stride")),
+    )
+
+
+class EncoderLayer(ctypes.Structure):
+    """`layer` of encoder.c."""
+
+    _fields_ = (
+        *((name, Norm) for name in ("attn_norm", "mlp_norm")),
+        *((name, Matrix) for name in ("qkv", "out", "rise", "fall")),
+        *((name, _COUNT) for name in ("n_state", "n_head")),
+    )
+
+
+class Sound(ctypes.Structure):
+    """`sound` of encoder.c."""
+
+    _fields_ = (
+        *((name, _POINTER) for name in ("x", "kept")),
+        *((name, _COUNT) for name in ("n", "n_kept", "start", "first", "n_silent")),
+        ("weight", ctypes.c_float),
+    )
+
+
 class Library:
-    """The functions of decoder.c.
+    """The functions, each of which is done by `threads` at once; what comes out does not depend on how many.
 
     Args:
         name: of the instructions (build.SETS).
@@ -95,15 +124,21 @@ class Library:
             library = ctypes.CDLL(str(path))
         except OSError as error:
             raise BuildError(f"{path} cannot be loaded ({error})") from error
-        library.outputs_of_a_block.restype = _COUNT
-        library.multiply.argtypes = (_POINTER, _POINTER, _COUNT, _POINTER)
-        library.run.argtypes = (_POINTER, _POINTER, _POINTER, _COUNT, _POINTER, _POINTER)
-        library.rearrange.argtypes = (_POINTER, _POINTER, _POINTER, _COUNT, _COUNT, _COUNT)
-        library.best.argtypes = (_POINTER, _COUNT, _COUNT, _COUNT, _POINTER, _POINTER)
+        library.width.restype = _COUNT
+        library.multiply.argtypes = (_POINTER, _POINTER, _COUNT, _POINTER, _COUNT)
+        library.embed.argtypes = (_POINTER, _POINTER, _POINTER, _POINTER, _COUNT, _POINTER, _COUNT)
+        library.hear.argtypes = (_POINTER, _POINTER, _COUNT)
+        library.listen_to.argtypes = (_POINTER, _COUNT, _POINTER, _COUNT, _COUNT, _POINTER, _COUNT)
+        library.pack.argtypes = (_POINTER, _COUNT, _COUNT, _COUNT, _POINTER)
+        library.pack.restype = None
+        library.run.argtypes = (_POINTER, _POINTER, _POINTER, _COUNT, _POINTER, _POINTER, _COUNT)
+        library.rearrange.argtypes = (_POINTER, _POINTER, _POINTER, _COUNT, _COUNT, _COUNT, _COUNT)
+        library.best.argtypes = (_POINTER, _COUNT, _COUNT, _COUNT, _POINTER, _POINTER, _COUNT)
         library.best.restype = None
         library.warp.argtypes = (_POINTER, _COUNT, _COUNT, _POINTER)
         self._library: Any = library
-        self.block: int = library.outputs_of_a_block()
+        self.width: int = library.width()
+        self.threads = 1
 
     def multiply(self, matrix: Matrix, x: Tensor) -> Tensor:
         """`x` (…, n_in), float32 → (…, n_out); raises MemoryError, TypeError."""
@@ -112,8 +147,37 @@ class Library:
         x = x.contiguous()
         out = x.new_empty(*x.shape[:-1], matrix.n_out)
         n_rows = x.numel() // matrix.n_in
-        _check(self._library.multiply(ctypes.byref(matrix), x.data_ptr(), n_rows, out.data_ptr()))
+        _check(self._library.multiply(ctypes.byref(matrix), x.data_ptr(), n_rows, out.data_ptr(), self.threads))
         return out
+
+    def hear(self, layer: EncoderLayer, sound: Sound) -> None:
+        """Let a layer of the encoder hear it, in place; raises MemoryError, IndexError."""
+        _check(self._library.hear(ctypes.byref(layer), ctypes.byref(sound), self.threads))
+
+    def embed(self, convolutions: Sequence[Convolution], mel: Tensor, positions: Tensor) -> Tensor:
+        """Log-mel (n_mels, 2 * n) → what the first layer hears (1, n, n_state), with `positions` (n, n_state)."""
+        mel, positions = mel.contiguous(), positions.contiguous()
+        x = positions.new_empty(1, *positions.shape)
+        first, second = map(ctypes.byref, convolutions)
+        arguments = (mel.data_ptr(), positions.data_ptr(), len(positions), x.data_ptr())
+        _check(self._library.embed(first, second, *arguments, self.threads))
+        return x
+
+    def listen(self, matrices: Any, sound: Tensor, n_head: int) -> Tensor:
+        """`sound` (n, n_in) → keys and values of it for each of `matrices`: (len(matrices), 2, n_head, n, HEAD)."""
+        sound = sound.contiguous()
+        n, n_dim = len(sound), matrices[0].n_out // (2 * n_head)
+        out = sound.new_empty(len(matrices), 2, n_head, n, n_dim)
+        arguments = (len(matrices), sound.data_ptr(), n, n_head, out.data_ptr())
+        _check(self._library.listen_to(matrices, *arguments, self.threads))
+        return out
+
+    def pack(self, keys: Tensor) -> Tensor:
+        """Keys (n_head, n, HEAD), each head in one piece, as `Heard` has them."""
+        n_head, n, n_dim = keys.shape
+        packs = keys.new_empty(n_head, -(-n // self.width), n_dim, self.width)
+        self._library.pack(keys.data_ptr(), keys.stride(0), n_head, n, packs.data_ptr())
+        return packs
 
     def run(self, decoder: Decoder, task: Task, places: Sequence[int], told: Optional[Tensor] = None) -> Tensor:
         """Compute for tokens → logits (len(places), n_vocab) of those; raises MemoryError, IndexError.
@@ -122,13 +186,13 @@ class Library:
         """
         logits = torch.empty(len(places), decoder.vocabulary.n_out)
         scores = None if told is None else told.data_ptr()
-        arguments = (array_of(_COUNT, places), len(places), logits.data_ptr(), scores)
+        arguments = (array_of(_COUNT, places), len(places), logits.data_ptr(), scores, self.threads)
         _check(self._library.run(ctypes.byref(decoder), ctypes.byref(task), *arguments))
         return logits
 
     def rearrange(self, decoder: Decoder, memory: Tensor, sources: Sequence[int], first: int, end: int) -> None:
         """As FastDecoder's; raises MemoryError, IndexError."""
-        arguments = (array_of(_COUNT, sources), len(sources), first, end)
+        arguments = (array_of(_COUNT, sources), len(sources), first, end, self.threads)
         _check(self._library.rearrange(ctypes.byref(decoder), memory.data_ptr(), *arguments))
 
     def best(self, logits: Tensor, k: int) -> Tuple[Tensor, Tensor]:
@@ -136,7 +200,8 @@ class Library:
         logits = logits.contiguous()
         values = logits.new_empty(len(logits), k)
         tokens = torch.empty(values.shape, dtype=torch.long)
-        self._library.best(logits.data_ptr(), *logits.shape, k, values.data_ptr(), tokens.data_ptr())
+        found = (values.data_ptr(), tokens.data_ptr(), self.threads)
+        self._library.best(logits.data_ptr(), *logits.shape, k, *found)
         return values, tokens
 
     def warp(self, cost: Tensor) -> List[int]:
@@ -164,6 +229,6 @@ def array_of(kind: Any, of: Sequence[Any]) -> Any:
 
 def _check(status: int) -> None:
     if status == _NO_MEMORY:
-        raise MemoryError("not enough memory for the decoder")
+        raise MemoryError("not enough memory for the model")
     if status == _IMPOSSIBLE:
-        raise IndexError("the decoder has no such tokens, rows or positions")
+        raise IndexError("the model has no such tokens, rows or positions")

@@ -1,11 +1,15 @@
 """Matrices in int8 by compiled code: those of int8.py, in the order in which they are read."""
 
+from typing import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from recognizer.compiled.library import Library, Matrix
+from recognizer.compiled.library import Library, Matrix, Norm
+from recognizer.compiled.pages import large_pages
 from recognizer.int8 import quantized, scales_rows
+from recognizer.layers import Norm as NormLayer
 
 _TOGETHER = 4  # inputs whose products are summed by one instruction
 
@@ -23,12 +27,12 @@ class CompiledLinear(nn.Module):
         self._library = library
         weight = quantized(linear.weight.detach())
         n_out, n_in = weight.shape
-        missing = -n_out % library.block
+        missing = -n_out % library.width
         weights = pad(weight.int_repr(), (0, 0, 0, missing))
         scales = pad(weight.q_per_channel_scales().float(), (0, missing))
         bias = torch.zeros(n_out) if linear.bias is None else linear.bias.detach().float()
         self._sums = weights.sum(1, dtype=torch.int32)
-        self._weights = weights.view(-1, library.block, n_in // _TOGETHER, _TOGETHER).transpose(1, 2).contiguous()
+        self._weights = weights.view(-1, library.width, n_in // _TOGETHER, _TOGETHER).transpose(1, 2).contiguous()
         self._scales, self._bias = scales, pad(bias, (0, missing))
         self._sizes = (n_in, n_out, scales_rows(linear))
         self.matrix = self._matrix()
@@ -50,3 +54,15 @@ class CompiledLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`x` (…, n_in) → (…, n_out)."""
         return self._library.multiply(self.matrix, x)
+
+
+def norm_of(norm: NormLayer) -> Norm:
+    """As C has it: whoever has it keeps the weights."""
+    return Norm(norm.weight.data_ptr(), norm.bias.data_ptr(), norm.eps)
+
+
+def lay_in_order(linears: Sequence[CompiledLinear]) -> None:
+    """One behind the other, as they are read."""
+    sizes = [linear.weights.numel() for linear in linears]
+    for linear, part in zip(linears, torch.split(large_pages(sum(sizes)), sizes)):
+        linear.move(part)

@@ -4,12 +4,12 @@ import ctypes
 from typing import Any, List, Optional, Sequence, Tuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from whisper.model import ModelDimensions
 
-from recognizer.compiled.library import Decoder, Heard, Layer, Library, Norm, Task, array_of
-from recognizer.compiled.matrices import CompiledLinear
-from recognizer.compiled.pages import large_pages
-from recognizer.int8 import Int8Linear, quantize
+from recognizer.compiled.library import Decoder, Heard, Layer, Library, Matrix, Task, array_of
+from recognizer.compiled.matrices import CompiledLinear, lay_in_order, norm_of
+from recognizer.int8 import quantize
 from recognizer.layers import Norm as NormLayer
 
 Sounds = List[Tuple[Tensor, Tensor]]  # each layer's keys and values of what it listens to
@@ -27,24 +27,24 @@ class CompiledSteps:
 
     def __init__(self, library: Library, decoder: Any) -> None:
         self._library, self._of = library, decoder
-        for layer in decoder.layers:
-            layer.cross_kv = _heard_by_torch(layer.cross_kv)
         quantize(decoder, lambda linear: CompiledLinear(library, linear))
         norms = [norm for layer in decoder.layers for norm in _norms(layer)] + [decoder.norm]
         weights = [weight for norm in norms for weight in (norm.weight, norm.bias)]
         self._kept = [tensor.detach() for tensor in (decoder.embedding, decoder.positions, *weights)]
-        _lay_in_order([*(linear for layer in decoder.layers for linear in _linears(layer)), decoder.vocabulary])
+        lay_in_order([*(linear for layer in decoder.layers for linear in _linears(layer)), decoder.vocabulary])
+        hearing = [layer.cross_kv for layer in decoder.layers]
+        self._hearing = array_of(Matrix, [linear.matrix for linear in hearing if isinstance(linear, CompiledLinear)])
         self._layers = array_of(Layer, [_layer(layer) for layer in decoder.layers])
         self._alignment = array_of(ctypes.c_int64, [number for head in decoder.alignment_heads for number in head])
         n_layer, _, n_rows, n_head, n_ctx, _ = decoder.memory.shape
         n_state = decoder.embedding.shape[1]
         self._decoder = Decoder(
             *(decoder.embedding.data_ptr(), decoder.positions.data_ptr(), ctypes.addressof(self._layers)),
-            *(_norm(decoder.norm), decoder.vocabulary.matrix),
+            *(norm_of(decoder.norm), decoder.vocabulary.matrix),
             *(ctypes.addressof(self._alignment), len(decoder.alignment_heads)),
             *(n_layer, n_state, n_head, n_ctx, n_rows),
         )
-        self._heard: Sounds = []
+        self._heard: Sounds = []  # what `_sounds` points to
         self._sounds = array_of(Heard, [])
 
     @property
@@ -52,9 +52,26 @@ class CompiledSteps:
         """Of the instructions that are used."""
         return self._library.name
 
+    def use_threads(self, threads: int) -> None:
+        """From now on."""
+        self._library.threads = threads
+
+    @property
+    def listens(self) -> bool:
+        """Whether `listen` is for what its encoder has said."""
+        return len(self._hearing) > 0
+
+    def listen(self, features: Tensor) -> Sounds:
+        """(n_audio_ctx, n_state) from the encoder → what each layer hears; raises MemoryError."""
+        heard = self._library.listen(self._hearing, features, self._decoder.n_head)
+        return [(of_layer[:1], of_layer[1:]) for of_layer in heard]
+
     def hear(self, heard: Sounds) -> None:
         """Listen to these keys and values of each layer from now on."""
-        self._sounds, self._heard = array_of(Heard, [_sound(*one) for one in heard]), heard
+        for keys, values in heard:
+            _check_order(keys, values)
+        self._heard = [(self._library.pack(keys[0]), values) for keys, values in heard]
+        self._sounds = array_of(Heard, [_sound(*one) for one in self._heard])
 
     def step(self, tokens: Tensor, offset: int) -> Tensor:
         """As FastDecoder's."""
@@ -92,14 +109,10 @@ class CompiledSteps:
         return self._library.run(self._decoder, Task(*addresses, len(tokens), offset, is_text), places, told)
 
 
-def can_compile(decoder: Any) -> bool:
-    """Whether a FastDecoder has the sizes that are compiled."""
-    n_head = decoder.memory.shape[3]
-    return bool(decoder.embedding.shape[1] == n_head * HEAD)
-
-
-def _norm(norm: NormLayer) -> Norm:
-    return Norm(norm.weight.data_ptr(), norm.bias.data_ptr(), norm.eps)
+def can_compile(dims: ModelDimensions) -> bool:
+    """Whether a model's heads have the size that is compiled."""
+    audio, text = dims.n_audio_state == dims.n_audio_head * HEAD, dims.n_text_state == dims.n_text_head * HEAD
+    return bool(audio and text)
 
 
 def _linears(layer: Any) -> Tuple[CompiledLinear, ...]:
@@ -108,15 +121,8 @@ def _linears(layer: Any) -> Tuple[CompiledLinear, ...]:
     return (*attention, layer.feed_forward.rise, layer.feed_forward.fall)
 
 
-def _lay_in_order(linears: Sequence[CompiledLinear]) -> None:
-    """One behind the other, as they are read."""
-    sizes = [linear.weights.numel() for linear in linears]
-    for linear, part in zip(linears, torch.split(large_pages(sum(sizes)), sizes)):
-        linear.move(part)
-
-
 def _layer(layer: Any) -> Layer:
-    norms = (_norm(norm) for norm in _norms(layer))
+    norms = (norm_of(norm) for norm in _norms(layer))
     return Layer(*norms, *(linear.matrix for linear in _linears(layer)))
 
 
@@ -124,13 +130,11 @@ def _norms(layer: Any) -> Tuple[NormLayer, ...]:
     return layer.attn_norm, layer.cross_norm, layer.feed_forward.norm
 
 
-def _heard_by_torch(linear: nn.Module) -> nn.Module:
-    """What is multiplied by many positions at once is torch's, which shares it among threads."""
-    return Int8Linear(linear) if isinstance(linear, nn.Linear) else linear
-
-
-def _sound(keys: Tensor, values: Tensor) -> Heard:
-    """`keys` and `values` (1, n_head, n, HEAD), each head in one piece."""
+def _check_order(keys: Tensor, values: Tensor) -> None:
     if {keys.stride()[2:], values.stride()[2:]} != {(HEAD, 1)} or {keys.dtype, values.dtype} != {torch.float32}:
         raise ValueError("keys and values of a head have to lie in one piece, in float32")
-    return Heard(keys.data_ptr(), values.data_ptr(), keys.stride(1), values.stride(1), keys.shape[2])
+
+
+def _sound(packs: Tensor, values: Tensor) -> Heard:
+    """`values` (1, n_head, n, HEAD)."""
+    return Heard(packs.data_ptr(), values.data_ptr(), values.stride(1), values.shape[2])

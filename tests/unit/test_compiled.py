@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import shutil
 from pathlib import Path
 from typing import List
 
@@ -297,8 +298,9 @@ def test_recordings_have_as_few_errors(recognizers: List[Recognizer], recordings
 
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Where nothing has been compiled yet."""
+    """Where nothing has been compiled yet, and what is compiled is ready soon."""
     monkeypatch.setattr(building, "BUILT", tmp_path / "built")
+    monkeypatch.setattr(building, "_FLAGS", ("-std=gnu11", "-O0", "-fPIC", "-shared", "-pthread"))
     return tmp_path / "built"
 
 
@@ -339,7 +341,7 @@ def test_without_a_compiler_torch_computes_and_the_log_says_why(
     monkeypatch.setenv("CC", "no-such-compiler -O")
     with caplog.at_level(logging.INFO):
         recognizer = Recognizer(RecognizerSettings(device="cpu"), 1)
-    expected = "steps of the decoder: by torch, because there is no C compiler no-such-compiler "
+    expected = "matrices in int8: by torch, because there is no C compiler no-such-compiler "
     assert any(message.startswith(expected) for message in caplog.messages)
     assert not list(built.iterdir())
     assert isinstance(recognizer.parts.network.decoder.vocabulary, Int8Linear)
@@ -366,7 +368,7 @@ def test_a_torn_library_is_made_anew(built: Path) -> None:
     for torn in (whole[: len(whole) // 2], b"", b"garbage"):
         path.unlink()  # what is loaded stays as it is
         path.write_bytes(torn)
-        assert Library(usable_sets()[0]).block
+        assert Library(usable_sets()[0]).width
         assert path.read_bytes() == whole
 
 
@@ -385,9 +387,11 @@ def test_another_source_is_compiled_anew_and_the_older_library_goes(
     built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = build(usable_sets()[0])
-    changed = tmp_path / "decoder.c"
-    changed.write_bytes(building.SOURCE.read_bytes() + b"\n")
-    monkeypatch.setattr(building, "SOURCE", changed)
+    changed = tmp_path / "sources"
+    shutil.copytree(building.SOURCES, changed)
+    header = changed / "numbers.h"
+    header.write_bytes(header.read_bytes() + b"\n")
+    monkeypatch.setattr(building, "SOURCES", changed)
     after = build(usable_sets()[0])
     assert after != before
     assert list(built.iterdir()) == [after]
@@ -424,13 +428,13 @@ def test_the_best_instructions_within_the_limit_are_taken(
 def test_who_switches_it_off_has_torch(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         Recognizer(RecognizerSettings(device="cpu", compiled="off"), 1)
-    assert "steps of the decoder: by torch, because model.compiled is off" in caplog.messages
+    assert "matrices in int8: by torch, because model.compiled is off" in caplog.messages
 
 
-def test_a_decoder_of_other_heads_stays_with_torch() -> None:
-    sizes = dataclasses.replace(SIZES, n_text_head=4)
-    assert can_compile(decoder_of(0))
-    assert not can_compile(FastDecoder(whisper.Whisper(sizes).decoder, 1))
+@pytest.mark.parametrize("half", ["text", "audio"])
+def test_a_model_of_other_heads_stays_with_torch(half: str) -> None:
+    assert can_compile(SIZES)
+    assert not can_compile(dataclasses.replace(SIZES, **{f"n_{half}_head": 4}))
 
 
 def test_the_command_says_what_it_made_and_what_it_could_not(
@@ -445,7 +449,7 @@ def test_the_command_says_what_it_made_and_what_it_could_not(
     monkeypatch.setenv("CC", "no-such-compiler")
     assert main() == 1
     assert capsys.readouterr().err.splitlines() == [
-        "the decoder's steps cannot be compiled for avx512_vnni: there is no C compiler no-such-compiler "
+        "matrices in int8 cannot be compiled for avx512_vnni: there is no C compiler no-such-compiler "
         "(No such file or directory; apt install gcc libc6-dev, or another)"
     ]
 

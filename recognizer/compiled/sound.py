@@ -1,0 +1,81 @@
+"""A FastEncoder by compiled code: its entrance, and its layers."""
+
+from typing import Any, List, Sequence
+
+import torch
+from torch import Tensor
+
+from recognizer.compiled.library import Convolution, EncoderLayer, Library, Sound
+from recognizer.compiled.matrices import CompiledLinear, lay_in_order, norm_of
+from recognizer.int8 import quantize
+
+
+class CompiledEntrance:
+    """Log-mel and positions → what the first layer hears.
+
+    Args:
+        library: what computes it.
+        convolutions: both, in float32; their weights are (n_out, n_in, 3).
+    """
+
+    def __init__(self, library: Library, convolutions: Sequence[Any]) -> None:
+        self._library = library
+        weights = [_in_packs(library, of.weight) for of in convolutions]
+        self._kept = [*weights, *(of.bias for of in convolutions)]
+        self._convolutions = [
+            Convolution(packs.data_ptr(), of.bias.data_ptr(), of.weight.shape[1], of.weight.shape[0], of.stride)
+            for of, packs in zip(convolutions, weights)
+        ]
+
+    def embed(self, mel: Tensor, positions: Tensor) -> Tensor:
+        """Log-mel (n_mels, 2 * n), `positions` (n, n_state) → (1, n, n_state); raises MemoryError."""
+        return self._library.embed(self._convolutions, mel, positions)
+
+
+def _in_packs(library: Library, weight: Tensor) -> Tensor:
+    """(n_out, n_in, 3) → (n_out / width, 3 * n_in, width)."""
+    n_out = len(weight)
+    rows = weight.detach().transpose(1, 2).reshape(n_out // library.width, library.width, -1)
+    return rows.transpose(1, 2).contiguous()
+
+
+class CompiledLayer:
+    """What one layer computes.
+
+    Args:
+        library: what computes it.
+        layer: whose matrices are compiled ones.
+        silence_weight: is added to the scores of silence.
+    """
+
+    def __init__(self, library: Library, layer: Any, silence_weight: float) -> None:
+        self._library, self._weight = library, silence_weight
+        norms = (layer.norm, layer.feed_forward.norm)
+        self._kept = [tensor.detach() for norm in norms for tensor in (norm.weight, norm.bias)]
+        matrices = (linear.matrix for linear in _linears(layer))
+        self._layer = EncoderLayer(*map(norm_of, norms), *matrices, len(layer.norm.weight), layer.n_head)
+
+    def hear(self, x: Tensor, kept: Tensor, start: int, first: int, n_silent: int) -> Tensor:
+        """`x` (1, n, n_state) → what the next layer hears; raises MemoryError, IndexError, TypeError.
+
+        `kept` (2, n_head, n_kept, HEAD) has keys and values of what was heard before, and gets those of `x` from
+        `start` on. It attends to all from `first` on, of which the first `n_silent` are of silence.
+        """
+        if {x.dtype, kept.dtype} != {torch.float32} or not kept.is_contiguous():
+            raise TypeError(f"expected float32, kept in one piece; got {x.dtype}, {kept.dtype}")
+        heard = x.clone(memory_format=torch.contiguous_format)
+        sizes = (heard.shape[1], kept.shape[2], start, first, n_silent)
+        self._library.hear(self._layer, Sound(heard.data_ptr(), kept.data_ptr(), *sizes, self._weight))
+        return heard
+
+
+def compile_layers(library: Library, layers: Sequence[Any], silence_weight: float) -> List[CompiledLayer]:
+    """Compute these, in float32 on the processor, with compiled matrices of int8 from now on."""
+    for layer in layers:
+        quantize(layer, lambda linear: CompiledLinear(library, linear))
+    lay_in_order([linear for layer in layers for linear in _linears(layer)])
+    return [CompiledLayer(library, layer, silence_weight) for layer in layers]
+
+
+def _linears(layer: Any) -> Sequence[CompiledLinear]:
+    return layer.qkv, layer.out, layer.feed_forward.rise, layer.feed_forward.fall

@@ -1,0 +1,192 @@
+/* Matrices of int8, to the bit those of int8.py up to the last rounding.
+
+   Reading the weights is what multiplying a few rows takes, so they lie in the order in which they are read. */
+
+#pragma once
+
+#include "numbers.h"
+#include "team.h"
+
+/* Weights (n_out / WIDTH, n_in / 4, WIDTH, 4), the last block filled up with zeros. `scales_rows`: each row of what
+   comes in is divided by its loudest. */
+typedef struct {
+    const int8_t *weights;
+    const float *scales; /* n_out, filled up */
+    const int32_t *sums; /* of each output's weights, filled up */
+    const float *bias;   /* n_out, filled up */
+    int64_t n_in, n_out, scales_rows;
+} matrix;
+
+typedef struct {
+    float scale;
+    int32_t zero;
+} quantisation;
+
+/* As torch's ChooseQuantizationParams for 0 to 255. */
+static quantisation range_of(float least, float most) {
+    least = least > 0 ? 0 : least;
+    most = most < 0 ? 0 : most;
+    float scale = (float)(((double)most - least) / 255);
+    if (scale == 0.0f || isinf(1.0f / scale)) scale = 0.1f;
+    double zero = nearbyint(-(double)least / scale);
+    scale = fmaxf(scale, 6.1e-5f); /* torch's smallest; what is as soft is rounded more coarsely */
+    return (quantisation){scale, zero < 0 ? 0 : zero > 255 ? 255 : (int32_t)zero};
+}
+
+#define ROWS_AT_ONCE 16
+
+/* x (n_rows, n) becomes q: each row is divided by its own loudest where the matrix scales rows. */
+typedef struct {
+    float *x;
+    int64_t n, scales_rows;
+    float *least, *most, *loudest; /* n_rows */
+    quantisation range;
+    uint8_t *q;
+} incoming;
+
+static void look_at_rows(void *of, int64_t first, int64_t end) {
+    incoming *in = of;
+    for (int64_t row = first; row < end; row++) {
+        float *x = in->x + row * in->n, least = smallest(x, in->n), most = largest(x, in->n);
+        if (in->scales_rows) {
+            float peak = in->loudest[row] = fmaxf(fmaxf(most, -least), 1e-6f);
+            for (int64_t i = 0; i < in->n; i++) x[i] /= peak;
+            least /= peak, most /= peak;
+        }
+        in->least[row] = least, in->most[row] = most;
+    }
+}
+
+static void round_rows(void *of, int64_t first, int64_t end) {
+    const incoming *in = of;
+    const float *restrict x = in->x;
+    uint8_t *restrict q = in->q;
+    float inverse = 1.0f / in->range.scale, zero = (float)in->range.zero;
+    int64_t last = end * in->n;
+    for (int64_t i = first * in->n; i < last; i++) {
+        float value = rintf(fmaf(x[i], inverse, zero));
+        value = value < 0 ? 0 : value;
+        q[i] = (uint8_t)(int32_t)(value > 255 ? 255 : value);
+    }
+}
+
+static void quantise(incoming *in, int64_t n_rows) {
+    share(look_at_rows, in, n_rows, ROWS_AT_ONCE);
+    float least = smallest(in->least, n_rows), most = largest(in->most, n_rows);
+    in->range = range_of(least, most);
+    share(round_rows, in, n_rows, ROWS_AT_ONCE);
+}
+
+#define AHEAD 8192 /* bytes, which are fetched meanwhile */
+
+/* Sums of products of `rows` rows of q with a block of outputs. */
+#if LANES == 16
+INLINE void dots(const int8_t *weights, const uint8_t *q, int64_t n_in, int32_t sums[][WIDTH], const int rows) {
+    __m512i sum[MOST_ROWS][COLUMNS];
+    for (int row = 0; row < rows; row++)
+        for (int part = 0; part < COLUMNS; part++) sum[row][part] = _mm512_setzero_si512();
+    UNROLL for (int64_t k = 0; k < n_in; k += 4, weights += 4 * WIDTH) {
+        __m512i w[COLUMNS];
+        for (int part = 0; part < COLUMNS; part++) {
+            _mm_prefetch((const char *)weights + 64 * part + AHEAD, _MM_HINT_T1);
+            w[part] = _mm512_loadu_si512(weights + 64 * part);
+        }
+        for (int row = 0; row < rows; row++) {
+            int32_t four;
+            memcpy(&four, q + row * n_in + k, 4);
+            __m512i in = _mm512_set1_epi32(four);
+            for (int part = 0; part < COLUMNS; part++) sum[row][part] = _mm512_dpbusd_epi32(sum[row][part], in, w[part]);
+        }
+    }
+    for (int row = 0; row < rows; row++)
+        for (int part = 0; part < COLUMNS; part++) _mm512_storeu_si512(sums[row] + 16 * part, sum[row][part]);
+}
+#else
+INLINE void dots(const int8_t *weights, const uint8_t *q, int64_t n_in, int32_t sums[][WIDTH], const int rows) {
+    __m256i sum[MOST_ROWS][COLUMNS], ones = _mm256_set1_epi16(1);
+    for (int row = 0; row < rows; row++) sum[row][0] = sum[row][1] = _mm256_setzero_si256();
+    UNROLL for (int64_t k = 0; k < n_in; k += 4, weights += 4 * WIDTH) {
+        __m256i w[COLUMNS];
+        for (int part = 0; part < COLUMNS; part++) {
+            _mm_prefetch((const char *)weights + 32 * part + AHEAD, _MM_HINT_T1);
+            w[part] = _mm256_loadu_si256((const __m256i *)(weights + 32 * part));
+        }
+        for (int row = 0; row < rows; row++) {
+            int32_t four;
+            memcpy(&four, q + row * n_in + k, 4);
+            __m256i in = _mm256_set1_epi32(four);
+            for (int part = 0; part < COLUMNS; part++) /* two products fit into 16 bits, as weights have 7 */
+                sum[row][part] =
+                    _mm256_add_epi32(sum[row][part], _mm256_madd_epi16(_mm256_maddubs_epi16(in, w[part]), ones));
+        }
+    }
+    for (int row = 0; row < rows; row++)
+        for (int part = 0; part < COLUMNS; part++) _mm256_storeu_si256((__m256i *)(sums[row] + 8 * part), sum[row][part]);
+}
+#endif
+
+/* What is done with what comes out of a matrix. */
+enum { KEEP, ADD, GELU };
+
+typedef struct {
+    const matrix *m;
+    const incoming *in;
+    int64_t n_rows, then;
+    float *y;
+} multiplication;
+
+/* One row of a block: what is added up → y. */
+INLINE void finish(const multiplication *p, int64_t row, int64_t first, const int32_t *sums) {
+    const matrix *m = p->m;
+    const float *scales = m->scales + first, *bias = m->bias + first;
+    const int32_t *of_weights = m->sums + first, zero = p->in->range.zero;
+    float scale = p->in->range.scale, louder = m->scales_rows ? p->in->loudest[row] : 1.0f, whole[WIDTH];
+    float *y = p->y + row * m->n_out + first;
+    for (int i = 0; i < WIDTH; i++)
+        whole[i] = (float)(sums[i] - zero * of_weights[i]) * (scale * scales[i]) * louder + bias[i];
+    if (p->then == GELU)
+        for (int i = 0; i < WIDTH; i++) whole[i] = gelu(whole[i]);
+    if (m->n_out - first < WIDTH) {
+        for (int64_t i = 0; i < m->n_out - first; i++) y[i] = p->then == ADD ? y[i] + whole[i] : whole[i];
+    } else if (p->then == ADD) {
+        for (int i = 0; i < WIDTH; i++) y[i] += whole[i];
+    } else {
+        memcpy(y, whole, sizeof whole);
+    }
+}
+
+static void multiply_blocks(void *of, int64_t first, int64_t end) {
+    const multiplication *p = of;
+    int64_t n_in = p->m->n_in;
+    int32_t sums[MOST_ROWS][WIDTH];
+    for (int64_t block = first; block < end; block++)
+        for (int64_t row = 0; row < p->n_rows; row += MOST_ROWS) {
+            int rows = (int)smaller(MOST_ROWS, p->n_rows - row);
+            const int8_t *weights = p->m->weights + block * WIDTH * n_in;
+            WITH_ROWS(rows, dots, weights, p->in->q + row * n_in, n_in, sums)
+            for (int i = 0; i < rows; i++) finish(p, row + i, block * WIDTH, sums[i]);
+        }
+}
+
+/* Bytes that multiplying `n_rows` of so many numbers needs beside them. */
+INLINE int64_t room_of(int64_t n_rows, int64_t n_in) { return n_rows * (n_in + 3 * (int64_t)sizeof(float)); }
+
+/* x (n_rows, n_in), which is changed, as matrices like this take it, by way of `room`. */
+static incoming taken(const matrix *m, float *x, int64_t n_rows, void *room) {
+    float *least = room, *most = least + n_rows, *loudest = most + n_rows;
+    incoming in = {x, m->n_in, m->scales_rows, least, most, loudest, {0, 0}, (uint8_t *)(loudest + n_rows)};
+    quantise(&in, n_rows);
+    return in;
+}
+
+/* → y (n_rows, n_out). */
+static void multiply_taken(const matrix *m, const incoming *in, int64_t n_rows, int64_t then, float *y) {
+    multiplication p = {m, in, n_rows, then, y};
+    int64_t n_blocks = (m->n_out + WIDTH - 1) / WIDTH;
+    share(multiply_blocks, &p, n_blocks, n_blocks < 64 ? 1 : 8);
+}
+
+static void multiply_with(const matrix *m, float *x, int64_t n_rows, int64_t then, float *y, void *room) {
+    incoming in = taken(m, x, n_rows, room);
+    multiply_taken(m, &in, n_rows, then, y);
+}

@@ -1,0 +1,132 @@
+/* Float32: vectors of the processor, and what is between matrices.
+
+   Compiled by build.py for each set of instructions that it names. */
+
+#pragma once
+
+#include <immintrin.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__AVX512VNNI__)
+#define LANES 16
+#define COLUMNS 4 /* vectors side by side: sums of as many rows as MOST_ROWS have a register each */
+#define MOST_ROWS 6
+#elif defined(__AVX2__) && defined(__FMA__)
+#define LANES 8
+#define COLUMNS 2
+#define MOST_ROWS 5
+#else
+#error "needs AVX-512 with VNNI, or AVX2 and FMA"
+#endif
+
+#define WIDTH (COLUMNS * LANES) /* of what lies together: outputs of a matrix, keys */
+#define HEAD 64                 /* of every Whisper model */
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 4") /* without it GCC copies all sums at each turn */
+
+typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+enum { NO_MEMORY = 1, IMPOSSIBLE = 2 }; /* what functions return that cannot do it */
+
+/* `function` of arguments and a number of rows, 1 to MOST_ROWS, that the compiler knows: each with its own registers. */
+#define WITH_ROWS(rows, function, ...) \
+    switch (rows) { \
+    case 1: \
+        function(__VA_ARGS__, 1); \
+        break; \
+    case 2: \
+        function(__VA_ARGS__, 2); \
+        break; \
+    case 3: \
+        function(__VA_ARGS__, 3); \
+        break; \
+    case 4: \
+        function(__VA_ARGS__, 4); \
+        break; \
+    case 5: \
+        function(__VA_ARGS__, 5); \
+        break; \
+    default: \
+        function(__VA_ARGS__, MOST_ROWS); \
+    }
+
+INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* e^x, off by some 1e-7 of it, as Cephes' expf (Moshier, 1989); the compiler may not change the order of an fmaf. */
+INLINE float exponential(float x) {
+    x = x < -87.0f ? -87.0f : x;
+    float n = rintf(x * 1.44269504f);
+    float r = fmaf(n, 2.12194440e-4f, fmaf(n, -0.693359375f, x));
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    union {
+        int32_t i;
+        float f;
+    } power = {((int32_t)n + 127) << 23};
+    return p * power.f;
+}
+
+/* With the error function of Abramowitz and Stegun, 7.1.26: off by at most 1.5e-7. */
+INLINE float gelu(float x) {
+    float z = fabsf(x) * 0.70710678f;
+    float t = 1.0f / (1.0f + 0.3275911f * z);
+    float p = 1.061405429f;
+    p = p * t - 1.453152027f;
+    p = p * t + 1.421413741f;
+    p = p * t - 0.284496736f;
+    p = p * t + 0.254829592f;
+    float erf = 1.0f - p * t * exponential(-z * z);
+    return 0.5f * x * (1.0f + (x < 0 ? -erf : erf));
+}
+
+typedef struct {
+    const float *weight, *bias;
+    double eps;
+} norm;
+
+INLINE void normalise(const norm *of, const float *x, int64_t n_rows, int64_t n, float *y) {
+    for (int64_t row = 0; row < n_rows; row++, x += n, y += n) {
+        float sum = 0, squares = 0;
+        for (int64_t i = 0; i < n; i++) sum += x[i];
+        float mean = sum / n;
+        for (int64_t i = 0; i < n; i++) squares += (x[i] - mean) * (x[i] - mean);
+        float scale = 1.0f / sqrtf(squares / n + (float)of->eps);
+        for (int64_t i = 0; i < n; i++) y[i] = (x[i] - mean) * scale * of->weight[i] + of->bias[i];
+    }
+}
+
+INLINE float largest(const float *x, int64_t n) {
+    float most = -INFINITY;
+#pragma omp simd reduction(max : most)
+    for (int64_t i = 0; i < n; i++) most = x[i] > most ? x[i] : most;
+    return most;
+}
+
+INLINE float smallest(const float *x, int64_t n) {
+    float least = INFINITY;
+#pragma omp simd reduction(min : least)
+    for (int64_t i = 0; i < n; i++) least = x[i] < least ? x[i] : least;
+    return least;
+}
+
+/* Sums of products of `rows` rows of n numbers, so many apart, with a pack of columns (n, WIDTH). */
+INLINE void add_up(
+    const float *x, int64_t stride, const float *pack, int64_t n, vector sums[][COLUMNS], const int rows) {
+    for (int row = 0; row < rows; row++)
+        for (int column = 0; column < COLUMNS; column++) sums[row][column] = (vector){0};
+    for (int64_t i = 0; i < n; i++) {
+        vector columns[COLUMNS];
+        for (int column = 0; column < COLUMNS; column++)
+            columns[column] = *(const vector *)(pack + i * WIDTH + column * LANES);
+        for (int row = 0; row < rows; row++)
+            for (int column = 0; column < COLUMNS; column++) sums[row][column] += x[row * stride + i] * columns[column];
+    }
+}
