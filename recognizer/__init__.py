@@ -29,7 +29,7 @@
     stability.py     which of its words stay (pure)
     hearing.py       the encoder over an utterance that grows
     layers.py        what both are built of
-    compiled/        the decoder's arithmetic in C
+    compiled/        what is in int8, in C
     bfloat16.py      matrices in bfloat16 as oneDNN wants them
     processor.py     what the processor can do
     precision.py     float32, bfloat16, int8: which, and how

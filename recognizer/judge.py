@@ -1,10 +1,9 @@
 """Whether somebody said a text that Whisper is not sure of: what the rule of doubt.py needs from the models."""
 
 import math
-from typing import List, Sequence, Tuple
+from typing import List, Sequence
 
 import torch
-from torch import Tensor
 from torch.nn.functional import log_softmax
 from whisper.tokenizer import Tokenizer
 
@@ -42,17 +41,20 @@ class Judge:
         tokens = [token for token in tokens if token < tokenizer.eot]
         if not tokens:
             return -math.inf
+        logprobs = self._logprobs(tokenizer, tokens)
         heard = self._decoder.heard
-        of_silence = self._logprobs(tokenizer, tokens, self._silence)
-        logprobs = self._logprobs(tokenizer, tokens, heard)
+        self._decoder.hear(self._silence)
+        try:
+            of_silence = self._logprobs(tokenizer, tokens)
+        finally:
+            self._decoder.hear(heard)
         speech = list(self._speech_detector.probabilities(torch.from_numpy(at_speech_level(samples))))
         return said(signs_of(tokenizer.decode(tokens), logprobs, of_silence, samples, speech))
 
-    def _logprobs(self, tokenizer: Tokenizer, tokens: Sequence[int], heard: List[Tuple[Tensor, Tensor]]) -> List[float]:
+    def _logprobs(self, tokenizer: Tokenizer, tokens: Sequence[int]) -> List[float]:
         begin = tokenizer.sot_sequence_including_notimestamps
         written = torch.tensor([*begin, *tokens], device=self._decoder.embedding.device)
         first = len(begin)  # what stands before it foretells it
-        self._decoder.hear(heard)
         logits, _ = self._decoder.follow(written, logits_from=first - 1)
         foretold = log_softmax(logits[:-1], -1)
         logprobs: List[float] = foretold.gather(1, written[first:, None])[:, 0].tolist()

@@ -141,7 +141,7 @@ class Recognizer:
 
     Args:
         settings: what to recognise with, and how.
-        threads: processor threads to encode with. The decoder takes one: its steps are too small to share.
+        threads: processor threads to compute with, as far as they are of use.
         confidence: how likely a word is right whose tokens have these log-probabilities.
         loaded: what it computes with, if that is there; else it is loaded, on a machine with several cards to the first
             of those that the settings name.
@@ -501,13 +501,11 @@ def _load(settings: RecognizerSettings) -> Loaded:
     device = find_devices(settings.device, count_cards)[0]
     precision = choose_precision(settings.compute, device)
     if device.type == "cpu":
-        library, reason = None, f"it computes in {precision.decoder}"
-        if precision.decoder == "int8":
-            library, reason = choose_library(settings.compiled)
+        library, reason = choose_library(settings.compiled) if precision.decoder == "int8" else (None, "")
         loaded = load(settings.size, precision, settings.beam_size, library)
         if loaded.decoder.instructions:
             _log.info("matrices in int8: compiled for %s", loaded.decoder.instructions)
-        else:
+        elif precision.decoder == "int8":
             _log.info("matrices in int8: by torch, because %s", reason or "its heads are not of Whisper's size")
         return loaded
     return borrow(prepare(settings.size, device, precision), settings.beam_size)

@@ -27,7 +27,7 @@ from recognizer.audio import SAMPLE_RATE, Samples, to_samples
 
 
 class _Path(NamedTuple):
-    """Numbers of encoder and decoder, whether the decoder's steps are compiled, and what is switched off."""
+    """Numbers of encoder and decoder, whether int8 is compiled, and what is switched off."""
 
     encoder: str
     decoder: str
@@ -38,10 +38,10 @@ class _Path(NamedTuple):
 _AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 _PATHS = {
     "as chosen here": _Path("auto", "auto", "auto", {}),
-    "the same, decoder by torch": _Path("auto", "auto", "off", {}),
+    "the same, by torch": _Path("auto", "auto", "off", {}),
     "both int8 (chosen without AMX)": _Path("int8", "int8", "auto", {}),
     "both int8, AVX2": _Path("int8", "int8", "auto", _AVX2),
-    "both int8, AVX2, decoder by torch": _Path("int8", "int8", "off", _AVX2),
+    "both int8, AVX2, by torch": _Path("int8", "int8", "off", _AVX2),
     "encoder bfloat16, decoder int8 (chosen with AMX)": _Path("bfloat16", "int8", "auto", {}),
     "float32": _Path("float32", "float32", "off", {}),
 }

@@ -108,7 +108,7 @@ class Sound(ctypes.Structure):
 
 
 class Library:
-    """The functions, each of which is done by `threads` at once; what comes out does not depend on how many.
+    """The functions; `threads` at once share what is large, and what comes out does not depend on how many.
 
     Args:
         name: of the instructions (build.SETS).
@@ -142,8 +142,7 @@ class Library:
 
     def multiply(self, matrix: Matrix, x: Tensor) -> Tensor:
         """`x` (…, n_in), float32 → (…, n_out); raises MemoryError, TypeError."""
-        if x.dtype != torch.float32 or x.shape[-1] != matrix.n_in:
-            raise TypeError(f"expected float32 (…, {matrix.n_in}), got {x.dtype} {tuple(x.shape)}")
+        _expect(x, *x.shape[:-1], matrix.n_in)
         x = x.contiguous()
         out = x.new_empty(*x.shape[:-1], matrix.n_out)
         n_rows = x.numel() // matrix.n_in
@@ -155,7 +154,12 @@ class Library:
         _check(self._library.hear(ctypes.byref(layer), ctypes.byref(sound), self.threads))
 
     def embed(self, convolutions: Sequence[Convolution], mel: Tensor, positions: Tensor) -> Tensor:
-        """Log-mel (n_mels, 2 * n) → what the first layer hears (1, n, n_state), with `positions` (n, n_state)."""
+        """Log-mel (n_mels, 2 * n) → what the first layer hears (1, n, n_state), with `positions` (n, n_state).
+
+        Raises MemoryError, TypeError.
+        """
+        _expect(mel, convolutions[0].n_in, 2 * len(positions))
+        _expect(positions, len(positions), convolutions[1].n_out)
         mel, positions = mel.contiguous(), positions.contiguous()
         x = positions.new_empty(1, *positions.shape)
         first, second = map(ctypes.byref, convolutions)
@@ -164,7 +168,11 @@ class Library:
         return x
 
     def listen(self, matrices: Any, sound: Tensor, n_head: int) -> Tensor:
-        """`sound` (n, n_in) → keys and values of it for each of `matrices`: (len(matrices), 2, n_head, n, HEAD)."""
+        """`sound` (n, n_in) → keys and values of it for each of `matrices`: (len(matrices), 2, n_head, n, HEAD).
+
+        Raises MemoryError, TypeError.
+        """
+        _expect(sound, len(sound), matrices[0].n_in)
         sound = sound.contiguous()
         n, n_dim = len(sound), matrices[0].n_out // (2 * n_head)
         out = sound.new_empty(len(matrices), 2, n_head, n, n_dim)
@@ -197,6 +205,7 @@ class Library:
 
     def best(self, logits: Tensor, k: int) -> Tuple[Tensor, Tensor]:
         """The k best log-probabilities of each row (n, n_vocab) and their tokens, best first: (n, k) each."""
+        _expect(logits, *logits.shape)
         logits = logits.contiguous()
         values = logits.new_empty(len(logits), k)
         tokens = torch.empty(values.shape, dtype=torch.long)
@@ -205,7 +214,8 @@ class Library:
         return values, tokens
 
     def warp(self, cost: Tensor) -> List[int]:
-        """As `alignment.warp`; raises MemoryError."""
+        """As `alignment.warp`; raises MemoryError, TypeError."""
+        _expect(cost, *cost.shape)
         cost = cost.contiguous()
         firsts = torch.zeros(len(cost), dtype=torch.long)
         _check(self._library.warp(cost.data_ptr(), *cost.shape, firsts.data_ptr()))
@@ -225,6 +235,11 @@ def choose_library(compiled: str) -> Tuple[Optional[Library], str]:
 def array_of(kind: Any, of: Sequence[Any]) -> Any:
     """A C array."""
     return (kind * len(of))(*of)
+
+
+def _expect(tensor: Tensor, *shape: int) -> None:
+    if tensor.dtype != torch.float32 or tensor.shape != shape:
+        raise TypeError(f"expected float32 {shape}, got {tensor.dtype} {tuple(tensor.shape)}")
 
 
 def _check(status: int) -> None:

@@ -21,14 +21,15 @@ class CompiledEntrance:
     def __init__(self, library: Library, convolutions: Sequence[Any]) -> None:
         self._library = library
         weights = [_in_packs(library, of.weight) for of in convolutions]
-        self._kept = [*weights, *(of.bias for of in convolutions)]
+        biases = [of.bias.detach() for of in convolutions]
+        self._kept = [*weights, *biases]
         self._convolutions = [
-            Convolution(packs.data_ptr(), of.bias.data_ptr(), of.weight.shape[1], of.weight.shape[0], of.stride)
-            for of, packs in zip(convolutions, weights)
+            Convolution(packs.data_ptr(), bias.data_ptr(), of.weight.shape[1], of.weight.shape[0], of.stride)
+            for of, packs, bias in zip(convolutions, weights, biases)
         ]
 
     def embed(self, mel: Tensor, positions: Tensor) -> Tensor:
-        """Log-mel (n_mels, 2 * n), `positions` (n, n_state) → (1, n, n_state); raises MemoryError."""
+        """Log-mel (n_mels, 2 * n), `positions` (n, n_state) → (1, n, n_state); raises MemoryError, TypeError."""
         return self._library.embed(self._convolutions, mel, positions)
 
 
@@ -52,8 +53,9 @@ class CompiledLayer:
         self._library, self._weight = library, silence_weight
         norms = (layer.norm, layer.feed_forward.norm)
         self._kept = [tensor.detach() for norm in norms for tensor in (norm.weight, norm.bias)]
-        matrices = (linear.matrix for linear in _linears(layer))
-        self._layer = EncoderLayer(*map(norm_of, norms), *matrices, len(layer.norm.weight), layer.n_head)
+        self._linears = _linears(layer)
+        self._sizes = (len(layer.norm.weight), layer.n_head)
+        self._layer = EncoderLayer(*map(norm_of, norms), *(linear.matrix for linear in self._linears), *self._sizes)
 
     def hear(self, x: Tensor, kept: Tensor, start: int, first: int, n_silent: int) -> Tensor:
         """`x` (1, n, n_state) → what the next layer hears; raises MemoryError, IndexError, TypeError.
@@ -61,8 +63,10 @@ class CompiledLayer:
         `kept` (2, n_head, n_kept, HEAD) has keys and values of what was heard before, and gets those of `x` from
         `start` on. It attends to all from `first` on, of which the first `n_silent` are of silence.
         """
-        if {x.dtype, kept.dtype} != {torch.float32} or not kept.is_contiguous():
-            raise TypeError(f"expected float32, kept in one piece; got {x.dtype}, {kept.dtype}")
+        n_state, n_head = self._sizes
+        expected = {(1, x.shape[1], n_state), (2, n_head, kept.shape[2], n_state // n_head)}
+        if {x.dtype, kept.dtype} != {torch.float32} or {x.shape, kept.shape} != expected or not kept.is_contiguous():
+            raise TypeError(f"expected float32 {expected}, got {x.dtype} {x.shape}, {kept.dtype} {kept.shape}")
         heard = x.clone(memory_format=torch.contiguous_format)
         sizes = (heard.shape[1], kept.shape[2], start, first, n_silent)
         self._library.hear(self._layer, Sound(heard.data_ptr(), kept.data_ptr(), *sizes, self._weight))

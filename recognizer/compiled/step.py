@@ -67,9 +67,8 @@ class CompiledSteps:
         return [(of_layer[:1], of_layer[1:]) for of_layer in heard]
 
     def hear(self, heard: Sounds) -> None:
-        """Listen to these keys and values of each layer from now on."""
-        for keys, values in heard:
-            _check_order(keys, values)
+        """Listen to these keys and values of each layer from now on; what is changed in them is to be heard anew."""
+        self._check_order(heard)
         self._heard = [(self._library.pack(keys[0]), values) for keys, values in heard]
         self._sounds = array_of(Heard, [_sound(*one) for one in self._heard])
 
@@ -98,6 +97,15 @@ class CompiledSteps:
     def warp(self, cost: Tensor) -> List[int]:
         """As `alignment.warp`."""
         return self._library.warp(cost)
+
+    def _check_order(self, heard: Sounds) -> None:
+        """Raises ValueError."""
+        tensors = [tensor for both in heard for tensor in both]
+        if {(tensor.dtype, *tensor.stride()[2:]) for tensor in tensors} - {(torch.float32, HEAD, 1)}:
+            raise ValueError("keys and values of a head have to lie in one piece, in float32")
+        expected = (1, self._decoder.n_head, tensors[0].shape[2], HEAD) if tensors else ()
+        if any(tensor.shape != expected for tensor in tensors):
+            raise ValueError(f"all layers have to listen to {expected}")
 
     def _run(
         self, tokens: Tensor, offset: int, is_text: bool, places: Sequence[int], told: Optional[Tensor] = None
@@ -128,11 +136,6 @@ def _layer(layer: Any) -> Layer:
 
 def _norms(layer: Any) -> Tuple[NormLayer, ...]:
     return layer.attn_norm, layer.cross_norm, layer.feed_forward.norm
-
-
-def _check_order(keys: Tensor, values: Tensor) -> None:
-    if {keys.stride()[2:], values.stride()[2:]} != {(HEAD, 1)} or {keys.dtype, values.dtype} != {torch.float32}:
-        raise ValueError("keys and values of a head have to lie in one piece, in float32")
 
 
 def _sound(packs: Tensor, values: Tensor) -> Heard:

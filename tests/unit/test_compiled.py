@@ -1,4 +1,4 @@
-"""Compiled steps of the decoder: they are torch's; and what happens where they cannot be had."""
+"""What is compiled for the decoder: it is torch's; and what happens where it cannot be had."""
 
 import dataclasses
 import logging
@@ -246,6 +246,9 @@ def test_what_has_no_place_is_refused_and_nothing_is_written(library: Library) -
         compiled.step(one, 0)
     with pytest.raises(ValueError, match="in one piece"):
         compiled.hear([(torch.zeros(1, 2, 64, 70).transpose(2, 3),) * 2])
+    for other in (torch.zeros(1, 2, 71, 64), torch.zeros(1, 3, 70, 64), torch.zeros(2, 2, 70, 64)):
+        with pytest.raises(ValueError, match="all layers have to listen to"):
+            compiled.hear([(torch.zeros(1, 2, 70, 64), other)] * 3)
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,9 @@
 """Compiled layers of the encoder: they are torch's; and threads, which change no bit."""
 
 import multiprocessing
+import os
 import threading
-from typing import List, Optional
+from typing import Iterator, List, Optional
 
 import pytest
 import torch
@@ -10,11 +11,14 @@ import whisper
 from torch import Tensor, nn
 
 from recognizer import processor
+from recognizer.audio import SAMPLE_RATE
 from recognizer.compiled.build import SETS
 from recognizer.compiled.library import Library
 from recognizer.decoder import FastDecoder
 from recognizer.encoder import FastEncoder
+from recognizer.hearing import GrowingSound
 from recognizer.precision import apply_precision
+from recognizer.windows import windows_of
 
 SIZES = whisper.ModelDimensions(
     n_mels=80,
@@ -34,8 +38,15 @@ needs_instructions = pytest.mark.skipif(not USABLE, reason="this processor has n
 
 
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=needs_instructions) for name in USABLE or [""]])
-def library(request: pytest.FixtureRequest) -> Library:
+def loaded(request: pytest.FixtureRequest) -> Library:
     return Library(request.param)
+
+
+@pytest.fixture
+def library(loaded: Library) -> Iterator[Library]:
+    """With one thread before and after."""
+    yield loaded
+    loaded.threads = 1
 
 
 def encoder_of(library: Optional[Library], knows_silence: bool = True) -> FastEncoder:
@@ -107,15 +118,16 @@ def test_no_bit_depends_on_how_many_threads_there_are(library: Library) -> None:
         for threads in (1, 2, 3, 8):
             library.threads = threads
             found.append(everything(encoder, decoder, mel_of(positions)))
-        library.threads = 1
         for other in found[1:]:
             assert all(torch.equal(one, same) for one, same in zip(found[0], other)), positions
 
 
-def decoder_of(library: Library) -> FastDecoder:
+def decoder_of(library: Optional[Library]) -> FastDecoder:
     torch.manual_seed(1)
     decoder = FastDecoder(whisper.Whisper(SIZES).decoder.eval().requires_grad_(False), 5, ((0, 1),))
     nn.init.normal_(decoder.memory)
+    if library is None:
+        return apply_precision(decoder, "int8")
     decoder.compile(library)
     return decoder
 
@@ -142,8 +154,40 @@ def test_a_sound_without_room_is_refused(library: Library) -> None:
         with pytest.raises(IndexError, match="no such tokens, rows or positions"):
             layer.compiled.hear(x, kept, start, first, n_silent)
     assert not kept.any()
+    for other_x, other_kept in (
+        (x.double(), kept),
+        (x[:, :, :128], kept),
+        (x.repeat(2, 1, 1), kept),
+        (x, kept[:1]),
+        (x, kept.transpose(0, 1)),
+        (x, torch.zeros(2, 2, 20, 64)),
+    ):
+        with pytest.raises(TypeError, match="expected float32"):
+            layer.compiled.hear(other_x, other_kept, 0, 0, 0)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("shape", [(80, 3002), (80, 7), (79, 10), (128, 10)])
+def test_log_mel_of_another_shape_is_refused(library: Library, shape: "tuple[int, int]") -> None:
     with pytest.raises(TypeError, match="expected float32"):
-        layer.compiled.hear(x.double(), kept, 0, 0, 0)
+        encoder_of(library)(torch.zeros(shape))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("knows_silence", [True, False])
+def test_a_sound_that_grows_is_heard_as_by_torch(library: Library, knows_silence: bool) -> None:
+    sound = 0.1 * torch.randn(30 * SAMPLE_RATE, generator=torch.Generator().manual_seed(3))
+    growing = []
+    for compiled in (library, None):
+        encoder = encoder_of(compiled, knows_silence)
+        growing.append(GrowingSound(encoder, decoder_of(compiled), 0.5, windows_of(encoder)))
+    for seconds in (0.3, 0.7, 2.0, 2.02, 9.5, 27.0, 30.0):
+        for one in growing:
+            one.extend(sound[: int(seconds * SAMPLE_RATE)], lambda: None)
+        for (keys, values), (right_keys, right_values) in zip(growing[0].heard, growing[1].heard):
+            assert keys.shape == right_keys.shape
+            assert difference(keys, right_keys) < 0.02, seconds
+            assert difference(values, right_values) < 0.02, seconds
 
 
 def test_callers_at_the_same_time_are_not_mixed_up(library: Library) -> None:
@@ -159,7 +203,6 @@ def test_callers_at_the_same_time_are_not_mixed_up(library: Library) -> None:
         caller.start()
     for caller in callers:
         caller.join()
-    library.threads = 1
     assert len(found) == 30
     assert all(torch.equal(one, right) for one in found)
 
@@ -171,18 +214,25 @@ def heard_by(encoder: FastEncoder, mel: Tensor) -> Tensor:
 
 
 def test_a_process_that_is_forked_has_a_team_of_its_own(library: Library) -> None:
-    """Threads are not forked: what waits for them would wait for ever."""
-    torch.set_num_threads(1)
+    """Threads are not forked: work for them would be left to those that are not there."""
     encoder, mel = encoder_of(library), mel_of(300)
     library.threads = 3
     right = heard_by(encoder, mel)
     context = multiprocessing.get_context("fork")
     answers = context.SimpleQueue()
-    child = context.Process(target=lambda: answers.put(torch.equal(heard_by(encoder, mel), right)))
+
+    def compute() -> None:
+        before = n_threads()
+        answers.put((torch.equal(heard_by(encoder, mel), right), n_threads() - before))
+
+    child = context.Process(target=compute)
     child.start()
     child.join(60)
-    library.threads = 1
     if child.is_alive():
         child.kill()
     assert child.exitcode == 0
-    assert answers.get()
+    assert answers.get() == (True, 2)
+
+
+def n_threads() -> int:
+    return len(os.listdir("/proc/self/task"))

@@ -17,7 +17,7 @@ INLINE void pack_keys(const float *keys, int64_t n, float *packs) {
 }
 
 /* What some queries ask: keys, packed, and values (n, HEAD), of which the first `n_heavy` count e^`weight` times.
-   `scores` has room for padded(n) of each query. */
+   `scores` has room for padded(n) of MOST_ROWS queries. */
 typedef struct {
     const float *packs, *values;
     int64_t n, n_heavy;

@@ -8,8 +8,8 @@ typedef struct {
     matrix qkv, attn_out, cross_query, cross_out, rise, fall;
 } layer;
 
-/* What a layer listens to: packs of n keys (n_head, padded(n) / WIDTH, HEAD, WIDTH), and values (n_head, n, HEAD), heads so
-   many floats apart. */
+/* What a layer listens to: packs of n keys (n_head, padded(n) / WIDTH, HEAD, WIDTH), and values (n_head, n, HEAD),
+   heads so many floats apart. */
 typedef struct {
     const float *packs, *values;
     int64_t values_stride, n;
@@ -30,7 +30,7 @@ int64_t width(void) { return WIDTH; }
 /* x (n_rows, n_in) → y (n_rows, n_out); 0 or NO_MEMORY. */
 int multiply(const matrix *m, const float *x, int64_t n_rows, float *y, int64_t threads) {
     int64_t size = n_rows * m->n_in;
-    float *copy = malloc(size * sizeof(float) + room_of(n_rows, m->n_in));
+    float *copy = allocate(size * sizeof(float) + room_of(n_rows, m->n_in));
     if (!copy) return NO_MEMORY;
     memcpy(copy, x, size * sizeof(float));
     gather(threads);
@@ -142,7 +142,7 @@ int listen_to(
     const matrix *matrices, int64_t n_matrices, const float *sound, int64_t n, int64_t n_head, float *out,
     int64_t threads) {
     int64_t size = n * matrices->n_in, made = n * matrices->n_out;
-    float *copy = malloc((size + made) * sizeof(float) + room_of(n, matrices->n_in));
+    float *copy = allocate((size + made) * sizeof(float) + room_of(n, matrices->n_in));
     if (!copy) return NO_MEMORY;
     float *both = copy + size;
     memcpy(copy, sound, size * sizeof(float));
@@ -228,7 +228,7 @@ int run(
         int64_t needed = MOST_ROWS * padded(of->sounds[index].n);
         n_scores = needed > n_scores ? needed : n_scores;
     }
-    float *x = malloc((6 * size + d->n_head * n_scores) * sizeof(float) + room_of(n, 4 * n_state));
+    float *x = allocate((6 * size + d->n_head * n_scores) * sizeof(float) + room_of(n, 4 * n_state));
     if (!x) return NO_MEMORY;
     float *normed = x + size, *wide = normed + size, *scores = wide + 4 * size, *room = scores + d->n_head * n_scores;
     for (int64_t row = 0; row < n; row++) {
@@ -292,7 +292,7 @@ int rearrange(
     if (n > d->n_rows || first < 0 || end > d->n_ctx || first > end) return IMPOSSIBLE;
     for (int64_t row = 0; row < n; row++)
         if (sources[row] < 0 || sources[row] >= n) return IMPOSSIBLE;
-    float *before = malloc(d->n_head * n * (end - first) * HEAD * sizeof(float) + 1);
+    float *before = allocate(d->n_head * n * (end - first) * HEAD * sizeof(float) + 1);
     if (!before) return NO_MEMORY;
     moving m = {d, memory, sources, n, first, end, before};
     gather(threads);
@@ -334,8 +334,7 @@ static void choose_rows(void *of, int64_t first_row, int64_t end_row) {
 }
 
 /* Of each row of logits (n_rows, n) the k best log-probabilities and where they are, best first. */
-void best(
-    const float *logits, int64_t n_rows, int64_t n, int64_t k, float *values, int64_t *indices, int64_t threads) {
+void best(const float *logits, int64_t n_rows, int64_t n, int64_t k, float *values, int64_t *indices, int64_t threads) {
     choosing c = {logits, n, k, values, indices};
     gather(threads);
     share(choose_rows, &c, n_rows, 1);
@@ -346,7 +345,7 @@ void best(
    first column of each row. Of ways that cost the same, the one from above left is first, that from above second.
    Returns 0 or NO_MEMORY. */
 int warp(const float *cost, int64_t n_rows, int64_t n_columns, int64_t *firsts) {
-    float *totals = malloc((n_columns + 1) * sizeof(float) + n_rows * n_columns);
+    float *totals = allocate((n_columns + 1) * sizeof(float) + n_rows * n_columns);
     if (!totals) return NO_MEMORY;
     uint8_t *steps = (uint8_t *)(totals + n_columns + 1);
     for (int64_t column = 0; column <= n_columns; column++) totals[column] = column ? INFINITY : 0;

@@ -12,8 +12,8 @@ typedef struct {
 } layer;
 
 /* Positions (n, n_state) of sound, and keys and values of what was heard before (2, n_head, n_kept, HEAD), which get
-   theirs from `start` on. They ask those from `first` on up to their own, of which the first `n_silent` count e^`weight`
-   times. */
+   theirs from `start` on. They ask those from `first` on up to their own, of which the first `n_silent` count
+   e^`weight` times. */
 typedef struct {
     float *x, *kept;
     int64_t n, n_kept, start, first, n_silent;
@@ -25,7 +25,7 @@ typedef struct {
     const sound *s;
     const float *qkv;
     float *packs, *out;
-    int failed;
+    _Atomic int failed;
 } hearing;
 
 INLINE float *kept_of(const hearing *h, int64_t half, int64_t head) {
@@ -51,7 +51,7 @@ static void attend_parts(void *of, int64_t first, int64_t end) {
     hearing *h = of;
     int64_t n_state = h->l->n_state, n_keys = h->s->start + h->s->n - h->s->first;
     int64_t n_parts = (h->s->n + QUERIES - 1) / QUERIES;
-    float *scores = malloc(MOST_ROWS * padded(n_keys) * sizeof(float));
+    float *scores = allocate(MOST_ROWS * padded(n_keys) * sizeof(float));
     if (!scores) {
         h->failed = 1;
         return;
@@ -102,9 +102,9 @@ int hear(const layer *l, const sound *s, int64_t threads) {
     if (!is_possible(s)) return IMPOSSIBLE;
     int64_t n = s->n, n_state = l->n_state, n_keys = s->start + n - s->first, together = smaller(n, TOGETHER);
     int64_t wide = n * 3 > together * 4 ? n * 3 : together * 4, packs = l->n_head * padded(n_keys) * HEAD;
-    int64_t room = room_of(n, n_state) > room_of(together, 4 * n_state) ? room_of(n, n_state)
-                                                                        : room_of(together, 4 * n_state);
-    float *normed = malloc((n * n_state + wide * n_state + packs) * sizeof(float) + room);
+    int64_t room =
+        room_of(n, n_state) > room_of(together, 4 * n_state) ? room_of(n, n_state) : room_of(together, 4 * n_state);
+    float *normed = allocate((n * n_state + wide * n_state + packs) * sizeof(float) + room);
     if (!normed) return NO_MEMORY;
     float *broad = normed + n * n_state, *packed = broad + wide * n_state, *rest = packed + packs;
     gather(threads);
@@ -175,9 +175,14 @@ int embed(
     const convolution *first, const convolution *second, const float *mel, const float *positions, int64_t n, float *x,
     int64_t threads) {
     int64_t n_mels = first->n_in, n_state = second->n_in, n_frames = 2 * n;
-    float *frames = calloc((n_frames + 2) * (n_mels + n_state), sizeof(float));
+    float *frames = allocate((n_frames + 2) * (n_mels + n_state) * sizeof(float));
     if (!frames) return NO_MEMORY;
-    float *felt = frames + (n_frames + 2) * n_mels;
+    float *felt = frames + (n_frames + 2) * n_mels, *last = felt + (n_frames + 1) * n_state;
+    memset(frames, 0, n_mels * sizeof(float));
+    memset(
+        felt - n_mels, 0,
+        (n_mels + n_state) * sizeof(float)); /* behind the last of one, before the first of the other */
+    memset(last, 0, n_state * sizeof(float));
     for (int64_t frame = 0; frame < n_frames; frame++)
         for (int64_t i = 0; i < n_mels; i++) frames[(frame + 1) * n_mels + i] = mel[i * n_frames + frame];
     gather(threads);

@@ -95,7 +95,8 @@ INLINE void dots(const int8_t *weights, const uint8_t *q, int64_t n_in, int32_t 
             int32_t four;
             memcpy(&four, q + row * n_in + k, 4);
             __m512i in = _mm512_set1_epi32(four);
-            for (int part = 0; part < COLUMNS; part++) sum[row][part] = _mm512_dpbusd_epi32(sum[row][part], in, w[part]);
+            for (int part = 0; part < COLUMNS; part++)
+                sum[row][part] = _mm512_dpbusd_epi32(sum[row][part], in, w[part]);
         }
     }
     for (int row = 0; row < rows; row++)
@@ -121,7 +122,8 @@ INLINE void dots(const int8_t *weights, const uint8_t *q, int64_t n_in, int32_t 
         }
     }
     for (int row = 0; row < rows; row++)
-        for (int part = 0; part < COLUMNS; part++) _mm256_storeu_si256((__m256i *)(sums[row] + 8 * part), sum[row][part]);
+        for (int part = 0; part < COLUMNS; part++)
+            _mm256_storeu_si256((__m256i *)(sums[row] + 8 * part), sum[row][part]);
 }
 #endif
 

@@ -31,7 +31,7 @@ typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alia
 
 enum { NO_MEMORY = 1, IMPOSSIBLE = 2 }; /* what functions return that cannot do it */
 
-/* `function` of arguments and a number of rows, 1 to MOST_ROWS, that the compiler knows: each with its own registers. */
+/* `function` of arguments and a number of rows, 1 to MOST_ROWS, that the compiler knows: each has its own registers. */
 #define WITH_ROWS(rows, function, ...) \
     switch (rows) { \
     case 1: \
@@ -52,6 +52,9 @@ enum { NO_MEMORY = 1, IMPOSSIBLE = 2 }; /* what functions return that cannot do 
     default: \
         function(__VA_ARGS__, MOST_ROWS); \
     }
+
+/* Memory that begins where a vector does: how a sum is cut must not depend on who computes it. */
+INLINE void *allocate(size_t n_bytes) { return aligned_alloc(64, (n_bytes + 64) / 64 * 64); }
 
 INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 

@@ -21,8 +21,8 @@ static int64_t n_helpers;
 static _Atomic int64_t n_awake; /* helpers that are to work: those with lower numbers */
 static __thread int has_team;
 
-/* What is shared: its number in the upper half, and how many pieces are left in the lower one. Who takes a piece knows by
-   that that the rest is not changed until it is done. */
+/* What is shared: its number in the upper half, and how many pieces are left in the lower one. Who takes a piece knows
+   that the rest is not changed until it is done. */
 static _Atomic uint64_t offer;
 static _Atomic int64_t n_done;
 static struct {
@@ -102,8 +102,9 @@ static void hire(int64_t wanted) {
 
 void gather(int64_t threads) {
     int64_t wanted = threads - 1 < MOST_HELPERS ? threads - 1 : MOST_HELPERS;
-    if (wanted < 1 || pthread_mutex_trylock(&taken)) return;
+    if (wanted < 1) return;
     pthread_once(&once, watch_forks);
+    if (pthread_mutex_trylock(&taken)) return;
     hire(wanted);
     has_team = 1;
     pthread_mutex_lock(&door);

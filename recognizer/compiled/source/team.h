@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+#pragma GCC visibility push(hidden) /* another library's functions may have these names */
+
 typedef void (*work)(void *of, int64_t first, int64_t end);
 
 /* Until `disband`, what the calling thread shares is done by so many threads. While another thread has the team, the
@@ -14,3 +16,5 @@ void disband(void);
 
 /* Do `piece` of 0 to n, so many at once. */
 void share(work piece, void *of, int64_t n, int64_t at_once);
+
+#pragma GCC visibility pop
