@@ -11,6 +11,14 @@ from tests.harness.gateway import GatewayProcess
 from tests.harness.server import ServerProcess
 
 
+# Files of minutes, which are not to begin when all others are done.
+_LONG = ("test_static_recognizer.py", "test_static.py", "test_decoder.py")
+
+
+def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in _LONG)
+
+
 @pytest.fixture(scope="session")
 def speech() -> bytes:
     """Ten seconds of English, two utterances: 16 kHz mono 16-bit PCM."""
