@@ -10,7 +10,6 @@ from recognizer.audio import SAMPLE_RATE, Samples, to_samples
 from tests.harness.gateway import GatewayProcess
 from tests.harness.server import ServerProcess
 
-
 # Files of minutes, which are not to begin when all others are done.
 _LONG = ("test_static_recognizer.py", "test_static.py", "test_decoder.py")
 
