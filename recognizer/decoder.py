@@ -195,11 +195,9 @@ class FastDecoder(nn.Module):
         logits: Tensor = self._traced(*arguments)[:, 0]
         return logits
 
-    def forward(
-        self, tokens: Tensor, offset: _Offset, heard: List[Tuple[Tensor, Tensor]], causal: bool = False
-    ) -> Tensor:
+    def forward(self, tokens: Tensor, offset: _Offset, heard: List[Tuple[Tensor, Tensor]]) -> Tensor:
         """`tokens` (n, length) from position `offset` on → logits (n, length, n_vocab); `heard` is from each layer."""
-        return self._logits(self._run(tokens, offset, heard, causal))
+        return self._logits(self._run(tokens, offset, heard, causal=False))
 
     def _run(self, tokens: Tensor, offset: _Offset, heard: List[Tuple[Tensor, Tensor]], causal: bool) -> Tensor:
         x = self.embedding[tokens] + self.positions[offset : offset + tokens.shape[1]]

@@ -81,9 +81,11 @@ class _Layer(nn.Module):
         return fed
 
     def _hear(self, compiled: CompiledLayer, x: Tensor, n_silent: int) -> Tensor:
-        silence = torch.cat(self.silence())
-        kept = x.new_empty(*silence.shape[:2], n_silent + x.shape[1], silence.shape[3])
-        kept[:, :, :n_silent] = silence[:, :, silence.shape[2] - n_silent :]
+        silence = self.silence()
+        _, n_head, n_learnt, n_dim = silence[0].shape
+        kept = x.new_empty(2, n_head, n_silent + x.shape[1], n_dim)
+        for half, learnt in zip(kept, silence):
+            half[:, :n_silent] = learnt[0, :, n_learnt - n_silent :]
         return compiled.hear(x, kept, n_silent, 0, n_silent)
 
 

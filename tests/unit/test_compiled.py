@@ -33,6 +33,7 @@ from recognizer.precision import apply_precision
 from recognizer.recognizer import Recognizer, RecognizerSettings
 from recognizer.request import Request
 from recognizer.words import align, starts_s
+from tests.harness.instructions import EACH_SET, USABLE, needs_instructions
 
 HEADS = ((0, 1), (1, 0), (2, 1))
 ROWS = 5
@@ -50,15 +51,7 @@ SIZES = whisper.ModelDimensions(
 )
 
 
-def usable_sets() -> List[str]:
-    """Those that this processor has."""
-    return [name for name, (_, needed) in SETS.items() if processor.flags().issuperset(needed)]
-
-
-needs_instructions = pytest.mark.skipif(not usable_sets(), reason="this processor has none of the instructions")
-
-
-@pytest.fixture(scope="module", params=[pytest.param(name, marks=needs_instructions) for name in usable_sets() or [""]])
+@pytest.fixture(scope="module", params=EACH_SET)
 def library(request: pytest.FixtureRequest) -> Library:
     return Library(request.param)
 
@@ -354,24 +347,24 @@ def test_without_a_compiler_torch_computes_and_the_log_says_why(
 def test_a_folder_that_is_none_is_named(built: Path) -> None:
     built.write_text("a file")
     with pytest.raises(BuildError, match=r"built is of no use .*: run python -m recognizer.compiled"):
-        build(usable_sets()[0])
+        build(USABLE[0])
 
 
 @needs_instructions
 def test_a_setting_that_is_no_command_is_told(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "'")
     with pytest.raises(BuildError, match="No closing quotation"):
-        build(usable_sets()[0])
+        build(USABLE[0])
 
 
 @needs_instructions
 def test_a_torn_library_is_made_anew(built: Path) -> None:
-    path = build(usable_sets()[0])
+    path = build(USABLE[0])
     whole = path.read_bytes()
     for torn in (whole[: len(whole) // 2], b"", b"garbage"):
         path.unlink()  # what is loaded stays as it is
         path.write_bytes(torn)
-        assert Library(usable_sets()[0]).width
+        assert Library(USABLE[0]).width
         assert path.read_bytes() == whole
 
 
@@ -379,9 +372,9 @@ def test_a_torn_library_is_made_anew(built: Path) -> None:
 def test_what_is_compiled_once_is_used_again_whatever_the_compiler_is_called(
     built: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = build(usable_sets()[0])
+    path = build(USABLE[0])
     monkeypatch.setenv("CC", "no-such-compiler")
-    assert build(usable_sets()[0]) == path
+    assert build(USABLE[0]) == path
     assert list(built.iterdir()) == [path]
 
 
@@ -389,13 +382,13 @@ def test_what_is_compiled_once_is_used_again_whatever_the_compiler_is_called(
 def test_another_source_is_compiled_anew_and_the_older_library_goes(
     built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = build(usable_sets()[0])
+    before = build(USABLE[0])
     changed = tmp_path / "sources"
     shutil.copytree(building.SOURCES, changed)
     header = changed / "numbers.h"
     header.write_bytes(header.read_bytes() + b"\n")
     monkeypatch.setattr(building, "SOURCES", changed)
-    after = build(usable_sets()[0])
+    after = build(USABLE[0])
     assert after != before
     assert list(built.iterdir()) == [after]
 

@@ -10,15 +10,14 @@ import torch
 import whisper
 from torch import Tensor, nn
 
-from recognizer import processor
 from recognizer.audio import SAMPLE_RATE
-from recognizer.compiled.build import SETS
 from recognizer.compiled.library import Library
 from recognizer.decoder import FastDecoder
 from recognizer.encoder import FastEncoder
 from recognizer.hearing import GrowingSound
 from recognizer.precision import apply_precision
 from recognizer.windows import windows_of
+from tests.harness.instructions import EACH_SET
 
 SIZES = whisper.ModelDimensions(
     n_mels=80,
@@ -33,11 +32,9 @@ SIZES = whisper.ModelDimensions(
     n_text_layer=2,
 )
 POSITIONS = (1, 5, 64, 97, 300, 1500)
-USABLE = [name for name, (_, needed) in SETS.items() if processor.flags().issuperset(needed)]
-needs_instructions = pytest.mark.skipif(not USABLE, reason="this processor has none of the instructions")
 
 
-@pytest.fixture(scope="module", params=[pytest.param(name, marks=needs_instructions) for name in USABLE or [""]])
+@pytest.fixture(scope="module", params=EACH_SET)
 def loaded(request: pytest.FixtureRequest) -> Library:
     return Library(request.param)
 

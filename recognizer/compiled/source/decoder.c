@@ -224,10 +224,8 @@ int run(
     int64_t threads) {
     if (!is_possible(d, of, places, n_places)) return IMPOSSIBLE;
     int64_t n = of->n, n_state = d->n_state, size = n * n_state, n_scores = of->offset + n;
-    for (int64_t index = 0; index < d->n_layer; index++) {
-        int64_t needed = MOST_ROWS * padded(of->sounds[index].n);
-        n_scores = needed > n_scores ? needed : n_scores;
-    }
+    for (int64_t index = 0; index < d->n_layer; index++)
+        n_scores = larger(n_scores, MOST_ROWS * padded(of->sounds[index].n));
     float *x = allocate((6 * size + d->n_head * n_scores) * sizeof(float) + room_of(n, 4 * n_state));
     if (!x) return NO_MEMORY;
     float *normed = x + size, *wide = normed + size, *scores = wide + 4 * size, *room = scores + d->n_head * n_scores;

@@ -101,9 +101,8 @@ static int is_possible(const sound *s) {
 int hear(const layer *l, const sound *s, int64_t threads) {
     if (!is_possible(s)) return IMPOSSIBLE;
     int64_t n = s->n, n_state = l->n_state, n_keys = s->start + n - s->first, together = smaller(n, TOGETHER);
-    int64_t wide = n * 3 > together * 4 ? n * 3 : together * 4, packs = l->n_head * padded(n_keys) * HEAD;
-    int64_t room =
-        room_of(n, n_state) > room_of(together, 4 * n_state) ? room_of(n, n_state) : room_of(together, 4 * n_state);
+    int64_t wide = larger(3 * n, 4 * together), packs = l->n_head * padded(n_keys) * HEAD;
+    int64_t room = larger(room_of(n, n_state), room_of(together, 4 * n_state));
     float *normed = allocate((n * n_state + wide * n_state + packs) * sizeof(float) + room);
     if (!normed) return NO_MEMORY;
     float *broad = normed + n * n_state, *packed = broad + wide * n_state, *rest = packed + packs;

@@ -188,6 +188,7 @@ static void multiply_taken(const matrix *m, const incoming *in, int64_t n_rows, 
     share(multiply_blocks, &p, n_blocks, n_blocks < 64 ? 1 : 8);
 }
 
+/* Both: x (n_rows, n_in), which is changed → y (n_rows, n_out), by way of `room`. */
 static void multiply_with(const matrix *m, float *x, int64_t n_rows, int64_t then, float *y, void *room) {
     incoming in = taken(m, x, n_rows, room);
     multiply_taken(m, &in, n_rows, then, y);

@@ -57,6 +57,7 @@ enum { NO_MEMORY = 1, IMPOSSIBLE = 2 }; /* what functions return that cannot do 
 INLINE void *allocate(size_t n_bytes) { return aligned_alloc(64, (n_bytes + 64) / 64 * 64); }
 
 INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* e^x, off by some 1e-7 of it, as Cephes' expf (Moshier, 1989); the compiler may not change the order of an fmaf. */
 INLINE float exponential(float x) {
