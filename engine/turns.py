@@ -1,7 +1,7 @@
 """How busy the engines are, for each other to see: shared memory, of which each engine writes its own part."""
 
 import enum
-from typing import Any, Iterable, Iterator, Optional, TypeVar
+from typing import Any, Iterator, Optional
 
 from engine.cores import usable_cores
 
@@ -12,9 +12,6 @@ _CARD_SEATS = 4
 
 _FORGOTTEN_S = 2.0  # who has waited longer than this for its turn is not there to take it
 _UNSEEN_S = 1.0  # who computes and has not asked for so long whether it may go on does not compute
-
-
-_Value = TypeVar("_Value")
 
 
 class Work(enum.IntEnum):
@@ -72,8 +69,8 @@ class Board:
 
     def others(self, engine: int, least: Work) -> int:
         """How many others do something at least that urgent."""
-        marks = self._beside(engine, bytes(self._marks))
-        return sum(mark >= least for mark in marks) - int(self._marks[engine] >= least)
+        marks = self._marks_beside(engine)
+        return sum(map(marks.count, range(least, Work.LIVE + 1))) - int(self._marks[engine] >= least)
 
     def work_for(self, engine: int, since_s: float, now_s: float) -> None:
         """The engine is about to begin LIVE work for somebody who waits since then."""
@@ -82,21 +79,35 @@ class Board:
     def live_before(self, engine: int, now_s: float) -> int:
         """How many engines do LIVE work for who has waited longer; notes that this one is still at its own."""
         self._seen_s[engine] = now_s
-        own = (self._asked_since_s[engine], engine)
-        others = zip(bytes(self._marks), self._asked_since_s, self._seen_s, range(len(self._marks)))
+        own, place = (self._asked_since_s[engine], engine), self._places[engine]
         return sum(
-            mark == Work.LIVE and now_s - seen_s < _UNSEEN_S and (since_s, index) < own
-            for mark, since_s, seen_s, index in self._beside(engine, others)
+            (self._asked_since_s[index], index) < own
+            for index in self._engines_at(Work.LIVE)
+            if self._places[index] == place and now_s - self._seen_s[index] < _UNSEEN_S
         )
 
     def ahead_before(self, engine: int) -> int:
         """How many of the engines before this one work ahead: they go first."""
-        return sum(mark == Work.AHEAD for mark in self._beside(engine, bytes(self._marks)[:engine]))
+        place = self._places[engine]
+        return sum(index < engine and self._places[index] == place for index in self._engines_at(Work.AHEAD))
+
+    def _engines_at(self, work: Work) -> Iterator[int]:
+        """All that do it, wherever they compute; asked for each token, so what they do is not looked at one by one."""
+        marks = bytes(self._marks)
+        index = marks.find(work)
+        while index >= 0:
+            yield index
+            index = marks.find(work, index + 1)
+
+    def _marks_beside(self, engine: int) -> bytes:
+        """What engines do that compute where this one does."""
+        marks, places, place = bytes(self._marks), bytes(self._places), self._places[engine]
+        if places.count(place) == len(places):
+            return marks
+        return bytes(mark for mark, its_place in zip(marks, places) if its_place == place)
 
     def _waiting(self, engine: int) -> Iterator[float]:
-        return (since_s for since_s in self._beside(engine, self._waiting_since_s) if since_s)
-
-    def _beside(self, engine: int, values: Iterable[_Value]) -> Iterator[_Value]:
-        """Of values of each engine, in order, those of engines that compute where this one does."""
         place = self._places[engine]
-        return (value for value, its_place in zip(values, bytes(self._places)) if its_place == place)
+        return (
+            since_s for since_s, its_place in zip(self._waiting_since_s, self._places) if since_s and its_place == place
+        )
