@@ -24,13 +24,15 @@ class Precision(NamedTuple):
         return f"encoder {self.encoder}, decoder {self.decoder}, because {self.reason}"
 
 
-def choose_precision(compute: str, device: torch.device) -> Precision:
-    """What `model.compute` means on this device."""
+def choose_precision(compute: str, device: torch.device, has_tiles: bool = False) -> Precision:
+    """What `model.compute` means on this device; `has_tiles`: int8 is compiled for AMX."""
     if device.type == "cuda":
         dtype = "float16" if compute in ("auto", "int8") else compute
         return Precision(dtype, dtype, "the device is CUDA")
     if compute != "auto":
         return Precision(compute, compute, f"model.compute is {compute}")
+    if has_tiles:
+        return Precision("int8", "int8", "it is compiled for the processor's AMX")
     found = processor.capability()
     if not processor.can_tell_amx():
         known = f"the processor has {found}, and torch {torch.__version__} cannot tell whether it has AMX"

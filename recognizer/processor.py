@@ -20,10 +20,14 @@ def can_tell_amx() -> bool:
 
 
 def has_amx() -> bool:
-    """Whether oneDNN multiplies with it; ONEDNN_MAX_CPU_ISA, or DNNL_MAX_CPU_ISA, sets a limit."""
+    """Whether oneDNN multiplies with it."""
+    return can_tell_amx() and not forbids_amx() and torch.cpu._is_amx_tile_supported()
+
+
+def forbids_amx() -> bool:
+    """Whether ONEDNN_MAX_CPU_ISA, or DNNL_MAX_CPU_ISA, sets a limit below it."""
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", "")).upper()
-    is_below = limit.startswith(("SSE", "AVX")) and "AMX" not in limit
-    return can_tell_amx() and not is_below and torch.cpu._is_amx_tile_supported()
+    return limit.startswith(("SSE", "AVX")) and "AMX" not in limit
 
 
 def is_of_amd() -> bool:

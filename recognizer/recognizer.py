@@ -147,6 +147,9 @@ class Recognizer:
             of those that the settings name.
         runner: of work of fixed shapes, on whatever device; None for what is fastest there.
 
+    Attributes:
+        card: which card it computes on; None for the processor.
+
     Raises:
         RecognizerError: no such device, or no weights.
     """
@@ -165,6 +168,7 @@ class Recognizer:
         self._settings = settings
         loaded = loaded or _load(settings)
         self._device = loaded.device
+        self.card = self._device.index or 0 if self._device.type == "cuda" else None
         self._model, encoder, self._decoder, self._precision = loaded
         # Threads of torch would be in the way of those of compiled code.
         shared = is_shared(self._precision.encoder, self._model.dims.n_audio_state)
@@ -195,11 +199,6 @@ class Recognizer:
     def device(self) -> str:
         """Where it computes, as torch names it."""
         return str(self._device)
-
-    @property
-    def card(self) -> Optional[int]:
-        """Which card it computes on; None for the processor."""
-        return self._device.index or 0 if self._device.type == "cuda" else None
 
     @property
     def compute(self) -> str:
@@ -499,13 +498,13 @@ def _own_sound(samples: Samples, context: Optional[Context]) -> _Sound:
 
 def _load(settings: RecognizerSettings) -> Loaded:
     device = find_devices(settings.device, count_cards)[0]
-    precision = choose_precision(settings.compute, device)
-    if device.type == "cpu":
-        library, reason = choose_library(settings.compiled) if precision.decoder == "int8" else (None, "")
-        loaded = load(settings.size, precision, settings.beam_size, library)
-        if loaded.decoder.instructions:
-            _log.info("matrices in int8: compiled for %s", loaded.decoder.instructions)
-        elif precision.decoder == "int8":
-            _log.info("matrices in int8: by torch, because %s", reason or "its heads are not of Whisper's size")
-        return loaded
-    return borrow(prepare(settings.size, device, precision), settings.beam_size)
+    if device.type != "cpu":
+        return borrow(prepare(settings.size, device, choose_precision(settings.compute, device)), settings.beam_size)
+    library, reason = choose_library(settings.compiled) if settings.compute in ("auto", "int8") else (None, "")
+    precision = choose_precision(settings.compute, device, library is not None and library.has_tiles)
+    loaded = load(settings.size, precision, settings.beam_size, library)
+    if loaded.decoder.instructions:
+        _log.info("matrices in int8: compiled for %s%s", loaded.decoder.instructions, reason and f", because {reason}")
+    elif precision.decoder == "int8":
+        _log.info("matrices in int8: by torch, because %s", reason or "its heads are not of Whisper's size")
+    return loaded

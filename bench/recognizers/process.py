@@ -62,4 +62,5 @@ def on_the_processor(name: str, threads: int, bench_python: str, models: Path) -
     """One of `bench.recognizers.contenders.ALL`."""
     python = {"server": sys.executable, "bench": bench_python}[ALL[name].environment]
     words = [python, "-m", "bench.recognizers.contenders", name, str(threads), str(models)]
-    return ContenderProcess(name, words, OMP_NUM_THREADS=str(threads))
+    # numpy's own threads would wait for work on the cores that are measured; a server's engine has none either.
+    return ContenderProcess(name, words, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS="1")

@@ -24,10 +24,17 @@ _FLAGS = (
 )
 _AVX2 = ("-mavx2", "-mfma")
 _AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni", "-mprefer-vector-width=512")
+_AMX = ("-mamx-tile", "-mamx-int8", "-mamx-bf16", "-mavx512bf16")
+_HAS_AVX2 = ("avx2", "fma")
+_HAS_AVX512 = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni")
 # For x86-64. What is compiled, best first: flags of the compiler, and what /proc/cpuinfo must name.
 SETS: Dict[str, Tuple[Tuple[str, ...], Tuple[str, ...]]] = {
-    "avx512_vnni": ((*_AVX2, *_AVX512), ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx2", "fma")),
-    "avx2": (_AVX2, ("avx2", "fma")),
+    "amx": (
+        (*_AVX2, *_AVX512, *_AMX),
+        (*_HAS_AVX2, *_HAS_AVX512, "amx_tile", "amx_int8", "amx_bf16", "avx512_bf16"),
+    ),
+    "avx512_vnni": ((*_AVX2, *_AVX512), (*_HAS_AVX2, *_HAS_AVX512)),
+    "avx2": (_AVX2, _HAS_AVX2),
 }
 
 

@@ -13,15 +13,13 @@ _NO_MEMORY, _IMPOSSIBLE = 1, 2  # of numbers.h
 _POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
 
 
-def best_set() -> str:
-    """The first that this processor has, within the limit that ATEN_CPU_CAPABILITY sets; raises BuildError."""
+def usable_sets() -> List[str]:
+    """Those that this processor has, best first, as far as ATEN_CPU_CAPABILITY and ONEDNN_MAX_CPU_ISA allow."""
     found = processor.flags()
-    capability = processor.capability()
-    for name, (_, needed) in SETS.items():
-        is_allowed = capability == "AVX512" or (capability == "AVX2" and name == "avx2")
-        if is_allowed and found.issuperset(needed):
-            return name
-    raise BuildError(f"this processor has none of the instructions that it is written for: torch finds {capability}")
+    allowed = {"AVX512": set(SETS), "AVX2": {"avx2"}}.get(processor.capability(), set())
+    if processor.forbids_amx():
+        allowed.discard("amx")
+    return [name for name, (_, needed) in SETS.items() if name in allowed and found.issuperset(needed)]
 
 
 class Matrix(ctypes.Structure):
@@ -79,7 +77,7 @@ class Task(ctypes.Structure):
 
 
 class Convolution(ctypes.Structure):
-    """`convolution` of encoder.c."""
+    """`convolution` of entrance.c."""
 
     _fields_ = (
         *((name, _POINTER) for name in ("weights", "bias")),
@@ -124,6 +122,9 @@ class Library:
             library = ctypes.CDLL(str(path))
         except OSError as error:
             raise BuildError(f"{path} cannot be loaded ({error})") from error
+        if not library.ask_for_tiles():
+            raise BuildError("Linux does not let this process have AMX")
+        self.has_tiles = bool(library.has_tiles())
         library.width.restype = _COUNT
         library.multiply.argtypes = (_POINTER, _POINTER, _COUNT, _POINTER, _COUNT)
         library.embed.argtypes = (_POINTER, _POINTER, _POINTER, _POINTER, _COUNT, _POINTER, _COUNT)
@@ -223,13 +224,20 @@ class Library:
 
 
 def choose_library(compiled: str) -> Tuple[Optional[Library], str]:
-    """What `model.compiled` means here: the library with this processor's best instructions, or why there is none."""
+    """What `model.compiled` means here: a library, or None; and why there is none, or none of better instructions."""
     if compiled != "auto":
         return None, f"model.compiled is {compiled}"
-    try:
-        return Library(best_set()), ""
-    except BuildError as error:
-        return None, str(error)
+    sets = usable_sets()
+    if not sets:
+        known = f"torch finds {processor.capability()}"
+        return None, f"this processor has none of the instructions that it is written for: {known}"
+    reason = ""
+    for name in sets:
+        try:
+            return Library(name), reason
+        except BuildError as error:
+            reason = reason or str(error)
+    return None, reason
 
 
 def array_of(kind: Any, of: Sequence[Any]) -> Any:

@@ -1,13 +1,17 @@
 """A FastEncoder by compiled code: its entrance, and its layers."""
 
+import functools
 from typing import Any, List, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from recognizer.compiled.library import Convolution, EncoderLayer, Library, Sound
 from recognizer.compiled.matrices import CompiledLinear, lay_in_order, norm_of
 from recognizer.int8 import quantize
+
+_TILE = 16  # of tiles.h
 
 
 class CompiledEntrance:
@@ -20,7 +24,8 @@ class CompiledEntrance:
 
     def __init__(self, library: Library, convolutions: Sequence[Any]) -> None:
         self._library = library
-        weights = [_in_packs(library, of.weight) for of in convolutions]
+        pack = _in_tiles if library.has_tiles else functools.partial(_in_packs, library.width)
+        weights = [pack(of.weight) for of in convolutions]
         biases = [of.bias.detach() for of in convolutions]
         self._kept = [*weights, *biases]
         self._convolutions = [
@@ -33,11 +38,20 @@ class CompiledEntrance:
         return self._library.embed(self._convolutions, mel, positions)
 
 
-def _in_packs(library: Library, weight: Tensor) -> Tensor:
+def _in_packs(width: int, weight: Tensor) -> Tensor:
     """(n_out, n_in, 3) → (n_out / width, 3 * n_in, width)."""
     n_out = len(weight)
-    rows = weight.detach().transpose(1, 2).reshape(n_out // library.width, library.width, -1)
+    rows = weight.detach().transpose(1, 2).reshape(n_out // width, width, -1)
     return rows.transpose(1, 2).contiguous()
+
+
+def _in_tiles(weight: Tensor) -> Tensor:
+    """(n_out, n_in, 3) → pairs of bfloat16 (n_out / 32, 3 * n_in / 32, 2, 16, 16, 2), filled up with zeros."""
+    n_out = len(weight)
+    rows = weight.detach().transpose(1, 2).reshape(n_out, -1)
+    rows = pad(rows, (0, -rows.shape[1] % (2 * _TILE))).bfloat16()
+    tiles = rows.view(n_out // (2 * _TILE), 2, _TILE, -1, _TILE, 2)  # the columns of a tile are outputs
+    return tiles.permute(0, 3, 1, 4, 2, 5).contiguous()
 
 
 class CompiledLayer:

@@ -23,7 +23,7 @@ from recognizer.audio import Samples
 from recognizer.compiled import build as building
 from recognizer.compiled.__main__ import main
 from recognizer.compiled.build import SETS, BuildError, build
-from recognizer.compiled.library import Library, best_set, choose_library
+from recognizer.compiled.library import Library, choose_library, usable_sets
 from recognizer.compiled.matrices import CompiledLinear
 from recognizer.compiled.pages import large_pages
 from recognizer.compiled.step import can_compile
@@ -85,7 +85,7 @@ def are_near(found: Tensor, right: Tensor) -> bool:
 
 @settings(deadline=None, max_examples=60)
 @given(
-    shape=st.tuples(st.integers(1, 14), st.sampled_from([4, 64, 512, 2048]), st.integers(1, 200)),
+    shape=st.tuples(st.integers(1, 70), st.sampled_from([4, 64, 512, 2048]), st.integers(1, 200)),
     loudness=st.sampled_from([1e-4, 1.0, 300.0]),
     has_bias=st.booleans(),
     seed=st.integers(0, 2**31),
@@ -400,25 +400,48 @@ def test_another_kind_of_machine_has_torch(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(
-    ("capability", "flags", "chosen"),
+    ("capability", "limit", "flags", "usable"),
     [
-        ("AVX512", SETS["avx512_vnni"][1], "avx512_vnni"),
-        ("AVX512", (*SETS["avx2"][1], "avx512f"), "avx2"),
-        ("AVX2", SETS["avx512_vnni"][1], "avx2"),
-        ("DEFAULT", SETS["avx512_vnni"][1], None),
-        ("AVX2", ("sse4_2",), None),
+        ("AVX512", "", SETS["amx"][1], ["amx", "avx512_vnni", "avx2"]),
+        ("AVX512", "AVX512_CORE_BF16", SETS["amx"][1], ["avx512_vnni", "avx2"]),
+        ("AVX512", "AVX512_CORE_AMX", SETS["amx"][1], ["amx", "avx512_vnni", "avx2"]),
+        ("AVX512", "", SETS["avx512_vnni"][1], ["avx512_vnni", "avx2"]),
+        ("AVX512", "", (*SETS["avx2"][1], "avx512f"), ["avx2"]),
+        ("AVX2", "", SETS["amx"][1], ["avx2"]),
+        ("DEFAULT", "", SETS["amx"][1], []),
+        ("AVX2", "", ("sse4_2",), []),
     ],
 )
-def test_the_best_instructions_within_the_limit_are_taken(
-    monkeypatch: pytest.MonkeyPatch, capability: str, flags: "tuple[str, ...]", chosen: str
+def test_instructions_within_the_limits_are_taken_best_first(
+    monkeypatch: pytest.MonkeyPatch, capability: str, limit: str, flags: "tuple[str, ...]", usable: "list[str]"
 ) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
     monkeypatch.setattr(processor, "capability", lambda: capability)
     monkeypatch.setattr(processor, "flags", lambda: frozenset(flags))
-    if chosen is None:
-        with pytest.raises(BuildError, match="none of the instructions"):
-            best_set()
-    else:
-        assert best_set() == chosen
+    assert usable_sets() == usable
+
+
+def test_where_nothing_is_usable_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "capability", lambda: "DEFAULT")
+    assert choose_library("auto") == (
+        None,
+        "this processor has none of the instructions that it is written for: torch finds DEFAULT",
+    )
+
+
+@needs_instructions
+def test_instructions_that_a_compiler_does_not_know_make_way_for_older_ones(
+    built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A compiler of before the best set: it is the reason, and not the end."""
+    if len(USABLE) < 2:
+        pytest.skip("this processor has the oldest set only")
+    flags, needed = SETS[USABLE[0]]
+    monkeypatch.setitem(SETS, USABLE[0], ((*flags, "-mno-such-instructions"), needed))
+    library, reason = choose_library("auto")
+    assert library is not None
+    assert library.name == USABLE[1]
+    assert "no-such-instructions" in reason
 
 
 def test_who_switches_it_off_has_torch(caplog: pytest.LogCaptureFixture) -> None:
@@ -445,8 +468,9 @@ def test_the_command_says_what_it_made_and_what_it_could_not(
     monkeypatch.setenv("CC", "no-such-compiler")
     assert main() == 1
     assert capsys.readouterr().err.splitlines() == [
-        "matrices in int8 cannot be compiled for avx512_vnni: there is no C compiler no-such-compiler "
+        f"matrices in int8 cannot be compiled for {name}: there is no C compiler no-such-compiler "
         "(No such file or directory; apt install gcc libc6-dev, or another)"
+        for name in SETS
     ]
 
 

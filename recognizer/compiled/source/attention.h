@@ -80,7 +80,7 @@ INLINE void attend_rows(
     mix(a, shares, out, out_stride, rows);
 }
 
-static void attend(
+INLINE void attend(
     const asked *a, const float *query, int64_t query_stride, int64_t n_rows, float *told, float *out,
     int64_t out_stride) {
     for (int64_t row = 0; row < n_rows; row += MOST_ROWS) {

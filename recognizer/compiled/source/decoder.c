@@ -29,14 +29,12 @@ int64_t width(void) { return WIDTH; }
 
 /* x (n_rows, n_in) → y (n_rows, n_out); 0 or NO_MEMORY. */
 int multiply(const matrix *m, const float *x, int64_t n_rows, float *y, int64_t threads) {
-    int64_t size = n_rows * m->n_in;
-    float *copy = allocate(size * sizeof(float) + room_of(n_rows, m->n_in));
-    if (!copy) return NO_MEMORY;
-    memcpy(copy, x, size * sizeof(float));
+    void *room = allocate(room_of(n_rows, m->n_in));
+    if (!room) return NO_MEMORY;
     gather(threads);
-    multiply_with(m, copy, n_rows, KEEP, y, copy + size);
+    multiply_with(m, x, n_rows, KEEP, y, room);
     disband();
-    free(copy);
+    free(room);
     return 0;
 }
 
@@ -141,20 +139,18 @@ static void split_heads(void *of, int64_t first, int64_t end) {
 int listen_to(
     const matrix *matrices, int64_t n_matrices, const float *sound, int64_t n, int64_t n_head, float *out,
     int64_t threads) {
-    int64_t size = n * matrices->n_in, made = n * matrices->n_out;
-    float *copy = allocate((size + made) * sizeof(float) + room_of(n, matrices->n_in));
-    if (!copy) return NO_MEMORY;
-    float *both = copy + size;
-    memcpy(copy, sound, size * sizeof(float));
+    int64_t made = n * matrices->n_out;
+    float *both = allocate(made * sizeof(float) + room_of(n, matrices->n_in));
+    if (!both) return NO_MEMORY;
     gather(threads);
-    incoming in = taken(matrices, copy, n, both + made);
+    incoming in = taken(matrices, sound, n, both + made);
     for (int64_t index = 0; index < n_matrices; index++) {
         multiply_taken(matrices + index, &in, n, KEEP, both);
         splitting s = {both, n, n_head, out + index * made};
         share(split_heads, &s, 2 * n_head, 1);
     }
     disband();
-    free(copy);
+    free(both);
     return 0;
 }
 

@@ -1,7 +1,8 @@
-/* Whisper's encoder: convolutions in float32, then layers with int8 matrices and float32 between them. */
+/* The layers of Whisper's encoder: int8 matrices, float32 between them. By tiles, attention multiplies in bfloat16. */
 
 #include "attention.h"
 #include "matrices.h"
+#include "tiled_attention.h"
 
 #define TOGETHER 256 /* positions between two large matrices, which stay in the processor's cache (layers.py) */
 
@@ -24,7 +25,7 @@ typedef struct {
     const layer *l;
     const sound *s;
     const float *qkv;
-    float *packs, *out;
+    float *packs, *out; /* packs of a head: of keys; or tiles of keys, then of values, which take as much room */
     _Atomic int failed;
 } hearing;
 
@@ -41,36 +42,53 @@ static void keep_heads(void *of, int64_t first, int64_t end) {
                 memcpy(
                     kept_of(h, half, head) + (h->s->start + row) * HEAD,
                     h->qkv + row * 3 * n_state + (half + 1) * n_state + head * HEAD, HEAD * sizeof(float));
-        pack_keys(kept_of(h, 0, head) + h->s->first * HEAD, n_keys, h->packs + head * padded(n_keys) * HEAD);
+        const float *keys = kept_of(h, 0, head) + h->s->first * HEAD;
+        float *packs = h->packs + head * padded(n_keys) * HEAD;
+#if HAS_TILES
+        tile_keys(keys, n_keys, (bfloat *)packs);
+        tile_values(kept_of(h, 1, head) + h->s->first * HEAD, n_keys, (bfloat *)packs + padded(n_keys) * HEAD);
+#else
+        pack_keys(keys, n_keys, packs);
+#endif
     }
 }
 
-#define QUERIES (16 * MOST_ROWS) /* of one head at once */
+#if HAS_TILES
+#define ASKING SQUARE /* queries at once */
+#else
+#define ASKING MOST_ROWS
+#endif
+#define QUERIES (96 / ASKING * ASKING) /* of one head in a piece of work */
+
+/* Queries of one head, `scores` has room for padded(n_keys) of ASKING. */
+static void attend_part(const hearing *h, int64_t head, int64_t row, float *scores) {
+    int64_t n_state = h->l->n_state, n_keys = h->s->start + h->s->n - h->s->first;
+    int64_t n_rows = smaller(QUERIES, h->s->n - row);
+    const float *query = h->qkv + row * 3 * n_state + head * HEAD, *packs = h->packs + head * padded(n_keys) * HEAD;
+    float *out = h->out + row * n_state + head * HEAD;
+#if HAS_TILES
+    const bfloat *keys = (const bfloat *)packs;
+    asked_by_tiles a = {keys, keys + padded(n_keys) * HEAD, n_keys, h->s->n_silent, h->s->weight, scores};
+    for (int64_t first = 0; first < n_rows; first += ASKING, query += ASKING * 3 * n_state, out += ASKING * n_state)
+        attend_by_tiles(&a, query, 3 * n_state, smaller(ASKING, n_rows - first), out, n_state);
+#else
+    const float *values = kept_of(h, 1, head) + h->s->first * HEAD;
+    asked a = {packs, values, n_keys, h->s->n_silent, h->s->weight, scores, padded(n_keys)};
+    attend(&a, query, 3 * n_state, n_rows, NULL, out, n_state);
+#endif
+}
 
 static void attend_parts(void *of, int64_t first, int64_t end) {
     hearing *h = of;
-    int64_t n_state = h->l->n_state, n_keys = h->s->start + h->s->n - h->s->first;
-    int64_t n_parts = (h->s->n + QUERIES - 1) / QUERIES;
-    float *scores = allocate(MOST_ROWS * padded(n_keys) * sizeof(float));
+    int64_t n_keys = h->s->start + h->s->n - h->s->first, n_parts = (h->s->n + QUERIES - 1) / QUERIES;
+    float *scores = allocate(ASKING * padded(n_keys) * sizeof(float));
     if (!scores) {
         h->failed = 1;
         return;
     }
-    for (int64_t part = first; part < end; part++) {
-        int64_t head = part / n_parts, row = part % n_parts * QUERIES;
-        asked a = {
-            h->packs + head * padded(n_keys) * HEAD,
-            kept_of(h, 1, head) + h->s->first * HEAD,
-            n_keys,
-            h->s->n_silent,
-            h->s->weight,
-            scores,
-            padded(n_keys)};
-        const float *query = h->qkv + row * 3 * n_state + head * HEAD;
-        attend(
-            &a, query, 3 * n_state, smaller(QUERIES, h->s->n - row), NULL, h->out + row * n_state + head * HEAD,
-            n_state);
-    }
+    begin_tiles();
+    for (int64_t part = first; part < end; part++) attend_part(h, part / n_parts, part % n_parts * QUERIES, scores);
+    end_tiles();
     free(scores);
 }
 
@@ -123,72 +141,4 @@ int hear(const layer *l, const sound *s, int64_t threads) {
     disband();
     free(normed);
     return h.failed ? NO_MEMORY : 0;
-}
-
-/* Over three frames. Weights (n_out / WIDTH, 3 * n_in, WIDTH). */
-typedef struct {
-    const float *weights, *bias;
-    int64_t n_in, n_out, stride;
-} convolution;
-
-typedef struct {
-    const convolution *c;
-    const float *frames; /* as many as `y` needs, with one before them and one behind */
-    int64_t n;
-    float *y; /* (n, n_out) */
-} convolving;
-
-#define FRAMES (8 * MOST_ROWS) /* of a block of outputs at once */
-
-INLINE void convolve_rows(const convolving *c, int64_t block, int64_t first, const int rows) {
-    vector sums[MOST_ROWS][COLUMNS];
-    int64_t step = c->c->stride * c->c->n_in, n = 3 * c->c->n_in, n_out = c->c->n_out;
-    add_up(c->frames + first * step, step, c->c->weights + block * n * WIDTH, n, sums, rows);
-    for (int row = 0; row < rows; row++) {
-        const float *whole = (const float *)sums[row], *bias = c->c->bias + block * WIDTH;
-        float *y = c->y + (first + row) * n_out + block * WIDTH;
-        for (int i = 0; i < WIDTH; i++) y[i] = gelu(whole[i] + bias[i]);
-    }
-}
-
-static void convolve_parts(void *of, int64_t first, int64_t end) {
-    const convolving *c = of;
-    int64_t n_blocks = c->c->n_out / WIDTH;
-    for (int64_t part = first; part < end; part++) {
-        int64_t block = part % n_blocks, begin = part / n_blocks * FRAMES, stop = smaller(begin + FRAMES, c->n);
-        for (int64_t row = begin; row < stop; row += MOST_ROWS) {
-            int rows = (int)smaller(MOST_ROWS, stop - row);
-            WITH_ROWS(rows, convolve_rows, c, block, row)
-        }
-    }
-}
-
-static void convolve(const convolution *of, const float *frames, int64_t n, float *y) {
-    convolving c = {of, frames, n, y};
-    share(convolve_parts, &c, (n + FRAMES - 1) / FRAMES * (of->n_out / WIDTH), 1);
-}
-
-/* Log-mel (n_mels, 2 * n) of any frames → what the first layer hears (n, n_state), with `positions` (n, n_state) added.
-   Returns 0 or NO_MEMORY. */
-int embed(
-    const convolution *first, const convolution *second, const float *mel, const float *positions, int64_t n, float *x,
-    int64_t threads) {
-    int64_t n_mels = first->n_in, n_state = second->n_in, n_frames = 2 * n;
-    float *frames = allocate((n_frames + 2) * (n_mels + n_state) * sizeof(float));
-    if (!frames) return NO_MEMORY;
-    float *felt = frames + (n_frames + 2) * n_mels, *last = felt + (n_frames + 1) * n_state;
-    memset(frames, 0, n_mels * sizeof(float));
-    memset(
-        felt - n_mels, 0,
-        (n_mels + n_state) * sizeof(float)); /* behind the last of one, before the first of the other */
-    memset(last, 0, n_state * sizeof(float));
-    for (int64_t frame = 0; frame < n_frames; frame++)
-        for (int64_t i = 0; i < n_mels; i++) frames[(frame + 1) * n_mels + i] = mel[i * n_frames + frame];
-    gather(threads);
-    convolve(first, frames, n_frames, felt + n_state);
-    convolve(second, felt, n, x);
-    disband();
-    for (int64_t i = 0; i < n * n_state; i++) x[i] += positions[i];
-    free(frames);
-    return 0;
 }

@@ -6,6 +6,7 @@
 
 #include "numbers.h"
 #include "team.h"
+#include "tiles.h"
 
 /* Weights (n_out / WIDTH, n_in / 4, WIDTH, 4), the last block filled up with zeros. `scales_rows`: each row of what
    comes in is divided by its loudest. */
@@ -35,10 +36,11 @@ static quantisation range_of(float least, float most) {
 
 #define ROWS_AT_ONCE 16
 
-/* x (n_rows, n) becomes q: each row is divided by its own loudest where the matrix scales rows. */
+/* x (n_rows, n) becomes q: each row is divided by its own loudest where the matrix scales rows. In tiles, q is
+   (n_rows / TILE, n / TILE_ROW, TILE, TILE_ROW), whose last rows may be of nothing. */
 typedef struct {
-    float *x;
-    int64_t n, scales_rows;
+    const float *x;
+    int64_t n, scales_rows, is_tiled;
     float *least, *most, *loudest; /* n_rows */
     quantisation range;
     uint8_t *q;
@@ -47,26 +49,37 @@ typedef struct {
 static void look_at_rows(void *of, int64_t first, int64_t end) {
     incoming *in = of;
     for (int64_t row = first; row < end; row++) {
-        float *x = in->x + row * in->n, least = smallest(x, in->n), most = largest(x, in->n);
+        const float *x = in->x + row * in->n;
+        float least = smallest(x, in->n), most = largest(x, in->n);
         if (in->scales_rows) {
             float peak = in->loudest[row] = fmaxf(fmaxf(most, -least), 1e-6f);
-            for (int64_t i = 0; i < in->n; i++) x[i] /= peak;
             least /= peak, most /= peak;
         }
         in->least[row] = least, in->most[row] = most;
     }
 }
 
-static void round_rows(void *of, int64_t first, int64_t end) {
-    const incoming *in = of;
-    const float *restrict x = in->x;
-    uint8_t *restrict q = in->q;
-    float inverse = 1.0f / in->range.scale, zero = (float)in->range.zero;
-    int64_t last = end * in->n;
-    for (int64_t i = first * in->n; i < last; i++) {
+INLINE void round_numbers(const float *restrict x, int64_t n, float inverse, float zero, uint8_t *restrict q) {
+    for (int64_t i = 0; i < n; i++) {
         float value = rintf(fmaf(x[i], inverse, zero));
         value = value < 0 ? 0 : value;
         q[i] = (uint8_t)(int32_t)(value > 255 ? 255 : value);
+    }
+}
+
+static void round_rows(void *of, int64_t first, int64_t end) {
+    const incoming *in = of;
+    float zero = (float)in->range.zero;
+    for (int64_t row = first; row < end; row++) {
+        const float *x = in->x + row * in->n;
+        float inverse = 1.0f / (in->scales_rows ? in->range.scale * in->loudest[row] : in->range.scale);
+        if (in->is_tiled) {
+            uint8_t *q = in->q + row / TILE * TILE * in->n + row % TILE * TILE_ROW;
+            for (int64_t i = 0; i < in->n; i += TILE_ROW, q += TILE_BYTES)
+                round_numbers(x + i, TILE_ROW, inverse, zero, q);
+        } else {
+            round_numbers(x, in->n, inverse, zero, in->q + row * in->n);
+        }
     }
 }
 
@@ -137,23 +150,23 @@ typedef struct {
     float *y;
 } multiplication;
 
-/* One row of a block: what is added up → y. */
-INLINE void finish(const multiplication *p, int64_t row, int64_t first, const int32_t *sums) {
+/* `width` outputs of one row, from `first` on: what is added up → y. */
+INLINE void finish(const multiplication *p, int64_t row, int64_t first, const int32_t *sums, const int width) {
     const matrix *m = p->m;
     const float *scales = m->scales + first, *bias = m->bias + first;
     const int32_t *of_weights = m->sums + first, zero = p->in->range.zero;
     float scale = p->in->range.scale, louder = m->scales_rows ? p->in->loudest[row] : 1.0f, whole[WIDTH];
     float *y = p->y + row * m->n_out + first;
-    for (int i = 0; i < WIDTH; i++)
+    for (int i = 0; i < width; i++)
         whole[i] = (float)(sums[i] - zero * of_weights[i]) * (scale * scales[i]) * louder + bias[i];
     if (p->then == GELU)
-        for (int i = 0; i < WIDTH; i++) whole[i] = gelu(whole[i]);
-    if (m->n_out - first < WIDTH) {
+        for (int i = 0; i < width; i++) whole[i] = gelu(whole[i]);
+    if (m->n_out - first < width) {
         for (int64_t i = 0; i < m->n_out - first; i++) y[i] = p->then == ADD ? y[i] + whole[i] : whole[i];
     } else if (p->then == ADD) {
-        for (int i = 0; i < WIDTH; i++) y[i] += whole[i];
+        for (int i = 0; i < width; i++) y[i] += whole[i];
     } else {
-        memcpy(y, whole, sizeof whole);
+        memcpy(y, whole, width * sizeof(float));
     }
 }
 
@@ -166,17 +179,45 @@ static void multiply_blocks(void *of, int64_t first, int64_t end) {
             int rows = (int)smaller(MOST_ROWS, p->n_rows - row);
             const int8_t *weights = p->m->weights + block * WIDTH * n_in;
             WITH_ROWS(rows, dots, weights, p->in->q + row * n_in, n_in, sums)
-            for (int i = 0; i < rows; i++) finish(p, row + i, block * WIDTH, sums[i]);
+            for (int i = 0; i < rows; i++) finish(p, row + i, block * WIDTH, sums[i], WIDTH);
         }
 }
 
-/* Bytes that multiplying `n_rows` of so many numbers needs beside them. */
-INLINE int64_t room_of(int64_t n_rows, int64_t n_in) { return n_rows * (n_in + 3 * (int64_t)sizeof(float)); }
+#if HAS_TILES
+/* The same sums, of many rows. */
+static void multiply_blocks_by_tiles(void *of, int64_t first, int64_t end) {
+    const multiplication *p = of;
+    int64_t n_in = p->m->n_in, n_rows = p->n_rows;
+    int32_t sums[SQUARE][SQUARE] __attribute__((aligned(64)));
+    begin_tiles();
+    for (int64_t column = first * WIDTH; column < end * WIDTH; column += SQUARE) {
+        const int8_t *weights = p->m->weights + column / WIDTH * WIDTH * n_in + column % WIDTH * 4;
+        tiles right = {weights, 4 * WIDTH, TILE_ROW, TILE * 4 * WIDTH};
+        for (int64_t row = 0; row < n_rows; row += SQUARE) {
+            tiles left = {p->in->q + row * n_in, TILE_ROW, TILE * n_in, TILE_BYTES};
+            multiply_tiles(&left, &right, n_in / TILE_ROW, n_rows - row <= TILE, sums, sizeof sums[0], OF_BYTES);
+            int64_t rows = smaller(SQUARE, n_rows - row);
+            for (int64_t i = 0; i < rows; i++) finish(p, row + i, column, sums[i], SQUARE);
+        }
+    }
+    end_tiles();
+}
+#endif
 
-/* x (n_rows, n_in), which is changed, as matrices like this take it, by way of `room`. */
-static incoming taken(const matrix *m, float *x, int64_t n_rows, void *room) {
+/* Bytes that multiplying `n_rows` of so many numbers needs beside them. */
+INLINE int64_t room_of(int64_t n_rows, int64_t n_in) {
+    int64_t whole = (n_rows + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE * ROWS_AT_ONCE;
+    return whole * n_in + n_rows * 3 * (int64_t)sizeof(float);
+}
+
+/* Whether so many rows are worth tiles. */
+INLINE int64_t are_tiled(int64_t n_rows, int64_t n_in) { return HAS_TILES && n_rows >= TILE && n_in % TILE_ROW == 0; }
+
+/* x (n_rows, n_in) as matrices like this take it, by way of `room`. */
+static incoming taken(const matrix *m, const float *x, int64_t n_rows, void *room) {
     float *least = room, *most = least + n_rows, *loudest = most + n_rows;
-    incoming in = {x, m->n_in, m->scales_rows, least, most, loudest, {0, 0}, (uint8_t *)(loudest + n_rows)};
+    incoming in = {x,    m->n_in, m->scales_rows, are_tiled(n_rows, m->n_in),   least,
+                   most, loudest, {0, 0},         (uint8_t *)(loudest + n_rows)};
     quantise(&in, n_rows);
     return in;
 }
@@ -185,11 +226,17 @@ static incoming taken(const matrix *m, float *x, int64_t n_rows, void *room) {
 static void multiply_taken(const matrix *m, const incoming *in, int64_t n_rows, int64_t then, float *y) {
     multiplication p = {m, in, n_rows, then, y};
     int64_t n_blocks = (m->n_out + WIDTH - 1) / WIDTH;
+#if HAS_TILES
+    if (in->is_tiled) {
+        share(multiply_blocks_by_tiles, &p, n_blocks, 1);
+        return;
+    }
+#endif
     share(multiply_blocks, &p, n_blocks, n_blocks < 64 ? 1 : 8);
 }
 
-/* Both: x (n_rows, n_in), which is changed → y (n_rows, n_out), by way of `room`. */
-static void multiply_with(const matrix *m, float *x, int64_t n_rows, int64_t then, float *y, void *room) {
+/* Both: x (n_rows, n_in) → y (n_rows, n_out), by way of `room`. */
+static void multiply_with(const matrix *m, const float *x, int64_t n_rows, int64_t then, float *y, void *room) {
     incoming in = taken(m, x, n_rows, room);
     multiply_taken(m, &in, n_rows, then, y);
 }

@@ -78,17 +78,25 @@ INLINE float exponential(float x) {
     return p * power.f;
 }
 
-/* With the error function of Abramowitz and Stegun, 7.1.26: off by at most 1.5e-7. */
+/* x Φ(x), where Φ(x) = 1/2 + x P(2 x² / 5² - 1) up to ±5, and goes no further; P is of least squares, weighted until no
+   error stood out: off by at most 3e-6 and 3e-7 |x|. Without a division, which takes as long as all of this. */
 INLINE float gelu(float x) {
-    float z = fabsf(x) * 0.70710678f;
-    float t = 1.0f / (1.0f + 0.3275911f * z);
-    float p = 1.061405429f;
-    p = p * t - 1.453152027f;
-    p = p * t + 1.421413741f;
-    p = p * t - 0.284496736f;
-    p = p * t + 0.254829592f;
-    float erf = 1.0f - p * t * exponential(-z * z);
-    return 0.5f * x * (1.0f + (x < 0 ? -erf : erf));
+    float near = x < -5.0f ? -5.0f : x > 5.0f ? 5.0f : x;
+    float u = near * near * 0.08f - 1.0f;
+    float p = 4.955268814e-4f;
+    p = p * u - 1.517424244e-3f;
+    p = p * u + 1.997067360e-3f;
+    p = p * u - 2.908816561e-3f;
+    p = p * u + 6.168297958e-3f;
+    p = p * u - 1.097831503e-2f;
+    p = p * u + 1.649714635e-2f;
+    p = p * u - 2.333513647e-2f;
+    p = p * u + 3.142618760e-2f;
+    p = p * u - 4.043314606e-2f;
+    p = p * u + 5.152143165e-2f;
+    p = p * u - 7.029664516e-2f;
+    p = p * u + 1.413637847e-1f;
+    return x * (0.5f + near * p);
 }
 
 typedef struct {
