@@ -153,10 +153,13 @@ class FastDecoder(nn.Module):
 
     def listen(self, features: Tensor) -> None:
         """Begin an utterance: (n_audio_ctx, n_state) from the encoder."""
+        self.hear(self.listened(features))
+
+    def listened(self, features: Tensor) -> List[Tuple[Tensor, Tensor]]:
+        """What each layer would hear of those; in bfloat16, where steps are compiled."""
         if self._compiled is not None and self._compiled.listens:
-            self.hear(self._compiled.listen(features))
-        else:
-            self.hear([layer.listen(features) for layer in self._blocks()])
+            return self._compiled.listen(features)
+        return [layer.listen(features) for layer in self._blocks()]
 
     def rehearse(self, features: Tensor) -> None:
         """As `listen` with one layer, of which nothing is kept."""

@@ -103,8 +103,7 @@ class GrowingSound:
 
     def _listen(self, features: Tensor, start: int) -> List[Tuple[Tensor, Tensor]]:
         heard = []
-        for index, layer in enumerate(cast(Any, self._decoder.layers)):
-            keys, values = layer.listen(features)
+        for index, (keys, values) in enumerate(self._decoder.listened(features)):
             if index == len(self._heard_memories):
                 self._heard_memories.append(_Memory(keys[:, :, :0], values[:, :, :0]))
             heard.append(self._heard_memories[index].put(start, keys, values))

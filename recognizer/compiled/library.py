@@ -169,20 +169,20 @@ class Library:
         return x
 
     def listen(self, matrices: Any, sound: Tensor, n_head: int) -> Tensor:
-        """`sound` (n, n_in) → keys and values of it for each of `matrices`: (len(matrices), 2, n_head, n, HEAD).
+        """`sound` (n, n_in) → keys and values for each of `matrices` (len(matrices), 2, n_head, n, HEAD), in bfloat16.
 
         Raises MemoryError, TypeError.
         """
         _expect(sound, len(sound), matrices[0].n_in)
         sound = sound.contiguous()
         n, n_dim = len(sound), matrices[0].n_out // (2 * n_head)
-        out = sound.new_empty(len(matrices), 2, n_head, n, n_dim)
+        out = torch.empty(len(matrices), 2, n_head, n, n_dim, dtype=torch.bfloat16)
         arguments = (len(matrices), sound.data_ptr(), n, n_head, out.data_ptr())
         _check(self._library.listen_to(matrices, *arguments, self.threads))
         return out
 
     def pack(self, keys: Tensor) -> Tensor:
-        """Keys (n_head, n, HEAD), each head in one piece, as `Heard` has them."""
+        """Keys (n_head, n, HEAD) in bfloat16, each head in one piece, as `Heard` has them."""
         n_head, n, n_dim = keys.shape
         packs = keys.new_empty(n_head, -(-n // self.width), n_dim, self.width)
         self._library.pack(keys.data_ptr(), keys.stride(0), n_head, n, packs.data_ptr())

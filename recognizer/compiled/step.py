@@ -62,12 +62,13 @@ class CompiledSteps:
         return len(self._hearing) > 0
 
     def listen(self, features: Tensor) -> Sounds:
-        """(n_audio_ctx, n_state) from the encoder → what each layer hears; raises MemoryError."""
+        """(n_audio_ctx, n_state) from the encoder → what each layer hears, in bfloat16; raises MemoryError."""
         heard = self._library.listen(self._hearing, features, self._decoder.n_head)
         return [(of_layer[:1], of_layer[1:]) for of_layer in heard]
 
     def hear(self, heard: Sounds) -> None:
         """Listen to these keys and values of each layer from now on; what is changed in them is to be heard anew."""
+        heard = [(keys.to(torch.bfloat16), values.to(torch.bfloat16)) for keys, values in heard]
         self._check_order(heard)
         self._heard = [(self._library.pack(keys[0]), values) for keys, values in heard]
         self._sounds = array_of(Heard, [_sound(*one) for one in self._heard])
@@ -101,8 +102,8 @@ class CompiledSteps:
     def _check_order(self, heard: Sounds) -> None:
         """Raises ValueError."""
         tensors = [tensor for both in heard for tensor in both]
-        if {(tensor.dtype, *tensor.stride()[2:]) for tensor in tensors} - {(torch.float32, HEAD, 1)}:
-            raise ValueError("keys and values of a head have to lie in one piece, in float32")
+        if {tensor.stride()[2:] for tensor in tensors} - {(HEAD, 1)}:
+            raise ValueError("keys and values of a head have to lie in one piece")
         expected = (1, self._decoder.n_head, tensors[0].shape[2], HEAD) if tensors else ()
         if any(tensor.shape != expected for tensor in tensors):
             raise ValueError(f"all layers have to listen to {expected}")

@@ -8,10 +8,10 @@ typedef struct {
     matrix qkv, attn_out, cross_query, cross_out, rise, fall;
 } layer;
 
-/* What a layer listens to: packs of n keys (n_head, padded(n) / WIDTH, HEAD, WIDTH), and values (n_head, n, HEAD),
-   heads so many floats apart. */
+/* What a layer listens to, in bfloat16, as a step takes as long as reading it: packs of n keys (n_head,
+   padded(n) / WIDTH, HEAD, WIDTH), and values (n_head, n, HEAD), heads so many numbers apart. */
 typedef struct {
-    const float *packs, *values;
+    const bfloat *packs, *values;
     int64_t values_stride, n;
 } heard;
 
@@ -102,10 +102,10 @@ static void attend_alone(
     for (int part = 0; part < PARTS; part++) *(vector *)(out + part * LANES) = mixed[part] / whole;
 }
 
-/* What a layer is to listen to: keys (n_head, n, HEAD), heads so many floats apart → packs of heard. */
-void pack(const float *keys, int64_t keys_stride, int64_t n_head, int64_t n, float *packs) {
+/* What a layer is to listen to: keys (n_head, n, HEAD), heads so many numbers apart → packs of heard. */
+void pack(const bfloat *keys, int64_t keys_stride, int64_t n_head, int64_t n, bfloat *packs) {
     for (int64_t head = 0; head < n_head; head++)
-        pack_keys(keys + head * keys_stride, n, packs + head * padded(n) * HEAD);
+        pack_short_keys(keys + head * keys_stride, n, packs + head * padded(n) * HEAD);
 }
 
 /* --- the decoder ------------------------------------------------------------------------------ */
@@ -123,21 +123,20 @@ typedef struct {
 typedef struct {
     const float *both; /* (n, 2 * n_head * HEAD) */
     int64_t n, n_head;
-    float *out; /* (2, n_head, n, HEAD) */
+    bfloat *out; /* (2, n_head, n, HEAD) */
 } splitting;
 
 static void split_heads(void *of, int64_t first, int64_t end) {
     const splitting *s = of;
     for (int64_t head = first; head < end; head++) /* of keys, then of values */
         for (int64_t row = 0; row < s->n; row++)
-            memcpy(
-                s->out + (head * s->n + row) * HEAD, s->both + (row * 2 * s->n_head + head) * HEAD,
-                HEAD * sizeof(float));
+            round_to_bfloats(s->both + (row * 2 * s->n_head + head) * HEAD, HEAD, s->out + (head * s->n + row) * HEAD);
 }
 
-/* Sound (n, n_in) → keys and values of it for each layer (n_matrices, 2, n_head, n, HEAD). Returns 0 or NO_MEMORY. */
+/* Sound (n, n_in) → keys and values of it for each layer (n_matrices, 2, n_head, n, HEAD), in bfloat16. Returns 0 or
+   NO_MEMORY. */
 int listen_to(
-    const matrix *matrices, int64_t n_matrices, const float *sound, int64_t n, int64_t n_head, float *out,
+    const matrix *matrices, int64_t n_matrices, const float *sound, int64_t n, int64_t n_head, bfloat *out,
     int64_t threads) {
     int64_t made = n * matrices->n_out;
     float *both = allocate(made * sizeof(float) + room_of(n, matrices->n_in));
@@ -195,10 +194,10 @@ static void attend_to_sound(void *of_heads, int64_t first_head, int64_t end_head
         for (int64_t i = 0; a->told && i < d->n_alignment; i++)
             if (d->alignment[2 * i] == a->layer && d->alignment[2 * i + 1] == head)
                 told = a->told + i * a->of->n * sound->n;
-        const float *packs = sound->packs + head * padded(sound->n) * HEAD;
-        const float *values = sound->values + head * sound->values_stride;
+        const bfloat *packs = sound->packs + head * padded(sound->n) * HEAD;
+        const bfloat *values = sound->values + head * sound->values_stride;
         asked of = {packs, values, sound->n, 0, 0, a->scores + head * a->n_scores, padded(sound->n)};
-        attend(&of, a->query + head * HEAD, d->n_state, a->of->n, told, a->out + head * HEAD, d->n_state);
+        attend(&of, a->query + head * HEAD, d->n_state, a->of->n, told, a->out + head * HEAD, d->n_state, OF_BFLOATS);
     }
 }
 

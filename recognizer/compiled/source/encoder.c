@@ -74,7 +74,7 @@ static void attend_part(const hearing *h, int64_t head, int64_t row, float *scor
 #else
     const float *values = kept_of(h, 1, head) + h->s->first * HEAD;
     asked a = {packs, values, n_keys, h->s->n_silent, h->s->weight, scores, padded(n_keys)};
-    attend(&a, query, 3 * n_state, n_rows, NULL, out, n_state);
+    attend(&a, query, 3 * n_state, n_rows, NULL, out, n_state, OF_FLOATS);
 #endif
 }
 

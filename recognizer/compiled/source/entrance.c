@@ -60,7 +60,7 @@ INLINE int64_t frames_for(const convolution *c, int64_t n) { return n * c->strid
 INLINE void convolve_rows(const convolving *c, int64_t first, int64_t row, const int rows) {
     vector sums[MOST_ROWS][COLUMNS];
     int64_t step = c->c->stride * c->c->n_in, n = 3 * c->c->n_in;
-    add_up(c->frames + row * step, step, (const float *)c->c->weights + first * n, n, sums, rows);
+    add_up(c->frames + row * step, step, (const float *)c->c->weights + first * n, n, sums, OF_FLOATS, rows);
     for (int i = 0; i < rows; i++) finish_row(c, (const float *)sums[i], row + i, first);
 }
 

@@ -28,6 +28,9 @@
 #define UNROLL _Pragma("GCC unroll 4") /* without it GCC copies all sums at each turn */
 
 typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef uint16_t bfloat; /* the upper half of a float */
+
+enum { OF_FLOATS, OF_BFLOATS, OF_BYTES }; /* what is multiplied */
 
 enum { NO_MEMORY = 1, IMPOSSIBLE = 2 }; /* what functions return that cannot do it */
 
@@ -55,6 +58,26 @@ enum { NO_MEMORY = 1, IMPOSSIBLE = 2 }; /* what functions return that cannot do 
 
 /* Memory that begins where a vector does: how a sum is cut must not depend on who computes it. */
 INLINE void *allocate(size_t n_bytes) { return aligned_alloc(64, (n_bytes + 64) / 64 * 64); }
+
+/* A vector of n numbers from the i-th on. */
+INLINE vector numbers_at(const void *n, int64_t i, const int kind) {
+    if (kind == OF_FLOATS) return *(const vector *)((const float *)n + i);
+    const bfloat *x = (const bfloat *)n + i;
+#if LANES == 16
+    return (vector)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)x)), 16);
+#else
+    return (vector)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)x)), 16);
+#endif
+}
+
+/* n numbers, each to the nearest, to an even one of two as near. */
+INLINE void round_to_bfloats(const float *x, int64_t n, bfloat *y) {
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, x + i, sizeof bits);
+        y[i] = (bfloat)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+    }
+}
 
 INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -131,13 +154,14 @@ INLINE float smallest(const float *x, int64_t n) {
 
 /* Sums of products of `rows` rows of n numbers, so many apart, with a pack of columns (n, WIDTH). */
 INLINE void add_up(
-    const float *x, int64_t stride, const float *pack, int64_t n, vector sums[][COLUMNS], const int rows) {
+    const float *x, int64_t stride, const void *pack, int64_t n, vector sums[][COLUMNS], const int kind,
+    const int rows) {
     for (int row = 0; row < rows; row++)
         for (int column = 0; column < COLUMNS; column++) sums[row][column] = (vector){0};
     for (int64_t i = 0; i < n; i++) {
         vector columns[COLUMNS];
         for (int column = 0; column < COLUMNS; column++)
-            columns[column] = *(const vector *)(pack + i * WIDTH + column * LANES);
+            columns[column] = numbers_at(pack, i * WIDTH + column * LANES, kind);
         for (int row = 0; row < rows; row++)
             for (int column = 0; column < COLUMNS; column++) sums[row][column] += x[row * stride + i] * columns[column];
     }

@@ -13,11 +13,7 @@
 #if defined(__AMX_INT8__) && defined(__AMX_BF16__) && defined(__AVX512BF16__)
 #define HAS_TILES 1
 
-typedef uint16_t bfloat;
-
 #define BFLOATS (TILE_ROW / (int64_t)sizeof(bfloat)) /* in the row of a tile */
-
-enum { OF_BYTES, OF_BFLOATS };
 
 /* Tiles of one factor, so many bytes apart: rows of a tile, the second of two tiles, the next two. In those of the
    right one, a row has what is multiplied with the same four bytes of the left one. */
