@@ -28,7 +28,7 @@ from whisper.utils import compression_ratio
 from recognizer.alignment import Heads, warp
 from recognizer.bfloat16 import PackedLinear
 from recognizer.compiled.library import Library
-from recognizer.compiled.step import CompiledSteps
+from recognizer.compiled.step import CompiledSteps, Sounds
 from recognizer.layers import FeedForward, Norm, join_heads, plain_linear, split_heads
 from recognizer.search import BeamSearch, Suppress, best
 
@@ -130,7 +130,7 @@ class FastDecoder(nn.Module):
         n_vocab, _ = self.embedding.shape
         self.vocabulary = nn.Linear(n_state, n_vocab, bias=False, device="meta", dtype=self.embedding.dtype)
         self.vocabulary.weight = self.embedding
-        self._heard: List[Tuple[Tensor, Tensor]] = []  # for each layer, set by `listen`
+        self._heard: Sounds = []  # for each layer, set by `listen`
         self._traced: Any = None
         self._compiled: Optional[CompiledSteps] = None
 
@@ -153,9 +153,12 @@ class FastDecoder(nn.Module):
 
     def listen(self, features: Tensor) -> None:
         """Begin an utterance: (n_audio_ctx, n_state) from the encoder."""
-        self.hear(self.listened(features))
+        if self._compiled is not None and self._compiled.listens:
+            self._heard = self._compiled.listen_to(features)
+        else:
+            self.hear(self.listened(features))
 
-    def listened(self, features: Tensor) -> List[Tuple[Tensor, Tensor]]:
+    def listened(self, features: Tensor) -> Sounds:
         """What each layer would hear of those; in bfloat16, where steps are compiled."""
         if self._compiled is not None and self._compiled.listens:
             return self._compiled.listen(features)
@@ -166,11 +169,11 @@ class FastDecoder(nn.Module):
         next(self._blocks()).listen(features)
 
     @property
-    def heard(self) -> List[Tuple[Tensor, Tensor]]:
+    def heard(self) -> Sounds:
         """Each layer's keys and values of what it listens to."""
         return self._heard
 
-    def hear(self, heard: List[Tuple[Tensor, Tensor]]) -> None:
+    def hear(self, heard: Sounds) -> None:
         """Begin an utterance of which each layer's keys and values are there (hearing.py)."""
         if self._compiled is not None:
             self._compiled.hear(heard)
@@ -198,11 +201,11 @@ class FastDecoder(nn.Module):
         logits: Tensor = self._traced(*arguments)[:, 0]
         return logits
 
-    def forward(self, tokens: Tensor, offset: _Offset, heard: List[Tuple[Tensor, Tensor]]) -> Tensor:
+    def forward(self, tokens: Tensor, offset: _Offset, heard: Sounds) -> Tensor:
         """`tokens` (n, length) from position `offset` on → logits (n, length, n_vocab); `heard` is from each layer."""
         return self._logits(self._run(tokens, offset, heard, causal=False))
 
-    def _run(self, tokens: Tensor, offset: _Offset, heard: List[Tuple[Tensor, Tensor]], causal: bool) -> Tensor:
+    def _run(self, tokens: Tensor, offset: _Offset, heard: Sounds, causal: bool) -> Tensor:
         x = self.embedding[tokens] + self.positions[offset : offset + tokens.shape[1]]
         for index, layer in enumerate(self._blocks()):
             x = layer(x, self.memory[index], heard[index], offset, causal)

@@ -129,7 +129,7 @@ class Library:
         library.multiply.argtypes = (_POINTER, _POINTER, _COUNT, _POINTER, _COUNT)
         library.embed.argtypes = (_POINTER, _POINTER, _POINTER, _POINTER, _COUNT, _POINTER, _COUNT)
         library.hear.argtypes = (_POINTER, _POINTER, _COUNT)
-        library.listen_to.argtypes = (_POINTER, _COUNT, _POINTER, _COUNT, _COUNT, _POINTER, _COUNT)
+        library.listen_to.argtypes = (_POINTER, _COUNT, _POINTER, _COUNT, _COUNT, _COUNT, _POINTER, _POINTER, _COUNT)
         library.pack.argtypes = (_POINTER, _COUNT, _COUNT, _COUNT, _POINTER)
         library.pack.restype = None
         library.run.argtypes = (_POINTER, _POINTER, _POINTER, _COUNT, _POINTER, _POINTER, _COUNT)
@@ -168,23 +168,27 @@ class Library:
         _check(self._library.embed(first, second, *arguments, self.threads))
         return x
 
-    def listen(self, matrices: Any, sound: Tensor, n_head: int) -> Tensor:
-        """`sound` (n, n_in) → keys and values for each of `matrices` (len(matrices), 2, n_head, n, HEAD), in bfloat16.
+    def listen(self, matrices: Any, sound: Tensor, n_head: int, packed: bool) -> Tuple[Tensor, Tensor]:
+        """`sound` (n, n_in) → keys and values for each of `matrices` (len(matrices), n_head, n, HEAD), in bfloat16.
 
-        Raises MemoryError, TypeError.
+        `packed`: keys are as `pack` has them. Raises MemoryError, TypeError.
         """
         _expect(sound, len(sound), matrices[0].n_in)
         sound = sound.contiguous()
         n, n_dim = len(sound), matrices[0].n_out // (2 * n_head)
-        out = torch.empty(len(matrices), 2, n_head, n, n_dim, dtype=torch.bfloat16)
-        arguments = (len(matrices), sound.data_ptr(), n, n_head, out.data_ptr())
+        values = torch.empty(len(matrices), n_head, n, n_dim, dtype=torch.bfloat16)
+        keys = values.new_empty(len(matrices), n_head, *self._packs(n, n_dim)) if packed else torch.empty_like(values)
+        arguments = (len(matrices), sound.data_ptr(), n, n_head, packed, keys.data_ptr(), values.data_ptr())
         _check(self._library.listen_to(matrices, *arguments, self.threads))
-        return out
+        return keys, values
+
+    def _packs(self, n: int, n_dim: int) -> Tuple[int, int, int]:
+        return -(-n // self.width), n_dim, self.width
 
     def pack(self, keys: Tensor) -> Tensor:
         """Keys (n_head, n, HEAD) in bfloat16, each head in one piece, as `Heard` has them."""
         n_head, n, n_dim = keys.shape
-        packs = keys.new_empty(n_head, -(-n // self.width), n_dim, self.width)
+        packs = keys.new_empty(n_head, *self._packs(n, n_dim))
         self._library.pack(keys.data_ptr(), keys.stride(0), n_head, n, packs.data_ptr())
         return packs
 

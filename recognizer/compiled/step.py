@@ -1,7 +1,7 @@
 """A step of a FastDecoder by compiled code."""
 
 import ctypes
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,14 @@ from recognizer.int8 import quantize
 from recognizer.layers import Norm as NormLayer
 
 Sounds = List[Tuple[Tensor, Tensor]]  # each layer's keys and values of what it listens to
+
+
+class Packed(NamedTuple):
+    """What one layer listens to, in bfloat16: `Library.pack` of its keys, and its values (1, n_head, n, HEAD)."""
+
+    packs: Tensor
+    values: Tensor
+
 
 HEAD = 64  # numbers of a head, as every Whisper model has
 
@@ -44,7 +52,7 @@ class CompiledSteps:
             *(ctypes.addressof(self._alignment), len(decoder.alignment_heads)),
             *(n_layer, n_state, n_head, n_ctx, n_rows),
         )
-        self._heard: Sounds = []  # what `_sounds` points to
+        self._heard: List[Packed] = []  # what `_sounds` points to
         self._sounds = array_of(Heard, [])
 
     @property
@@ -63,14 +71,24 @@ class CompiledSteps:
 
     def listen(self, features: Tensor) -> Sounds:
         """(n_audio_ctx, n_state) from the encoder → what each layer hears, in bfloat16; raises MemoryError."""
-        heard = self._library.listen(self._hearing, features, self._decoder.n_head)
-        return [(of_layer[:1], of_layer[1:]) for of_layer in heard]
+        keys, values = self._library.listen(self._hearing, features, self._decoder.n_head, packed=False)
+        return list(zip(keys[:, None], values[:, None]))
+
+    def listen_to(self, features: Tensor) -> Sounds:
+        """The same, and hear it; what is returned is packed. Raises MemoryError."""
+        packs, values = self._library.listen(self._hearing, features, self._decoder.n_head, packed=True)
+        heard: Sounds = [Packed(*of_layer) for of_layer in zip(packs, values[:, None])]
+        self.hear(heard)
+        return heard
 
     def hear(self, heard: Sounds) -> None:
         """Listen to these keys and values of each layer from now on; what is changed in them is to be heard anew."""
-        heard = [(keys.to(torch.bfloat16), values.to(torch.bfloat16)) for keys, values in heard]
-        self._check_order(heard)
-        self._heard = [(self._library.pack(keys[0]), values) for keys, values in heard]
+        packed = [one for one in heard if isinstance(one, Packed)]
+        if len(packed) < len(heard):
+            heard = [(keys.to(torch.bfloat16), values.to(torch.bfloat16)) for keys, values in heard]
+            self._check_order(heard)
+            packed = [Packed(self._library.pack(keys[0]), values) for keys, values in heard]
+        self._heard = packed
         self._sounds = array_of(Heard, [_sound(*one) for one in self._heard])
 
     def step(self, tokens: Tensor, offset: int) -> Tensor:

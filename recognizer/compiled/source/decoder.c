@@ -122,30 +122,42 @@ typedef struct {
 
 typedef struct {
     const float *both; /* (n, 2 * n_head * HEAD) */
-    int64_t n, n_head;
-    bfloat *out; /* (2, n_head, n, HEAD) */
+    int64_t n, n_head, is_packed;
+    bfloat *keys, *values;
 } splitting;
 
 static void split_heads(void *of, int64_t first, int64_t end) {
     const splitting *s = of;
+    bfloat some[WIDTH * HEAD];
+    int64_t n_kept = s->is_packed ? padded(s->n) : s->n;
     for (int64_t head = first; head < end; head++) /* of keys, then of values */
-        for (int64_t row = 0; row < s->n; row++)
-            round_to_bfloats(s->both + (row * 2 * s->n_head + head) * HEAD, HEAD, s->out + (head * s->n + row) * HEAD);
+        for (int64_t begin = 0; begin < s->n; begin += WIDTH) {
+            int64_t n = smaller(WIDTH, s->n - begin);
+            for (int64_t row = 0; row < n; row++)
+                round_to_bfloats(s->both + ((begin + row) * 2 * s->n_head + head) * HEAD, HEAD, some + row * HEAD);
+            if (head >= s->n_head)
+                memcpy(s->values + ((head - s->n_head) * s->n + begin) * HEAD, some, n * HEAD * sizeof(bfloat));
+            else if (s->is_packed)
+                pack_short_keys(some, n, s->keys + (head * n_kept + begin) * HEAD);
+            else
+                memcpy(s->keys + (head * n_kept + begin) * HEAD, some, n * HEAD * sizeof(bfloat));
+        }
 }
 
-/* Sound (n, n_in) → keys and values of it for each layer (n_matrices, 2, n_head, n, HEAD), in bfloat16. Returns 0 or
-   NO_MEMORY. */
+/* Sound (n, n_in) → keys of it for each layer (n_matrices, n_head, n, HEAD), or packs of them (n_matrices, n_head,
+   padded(n) / WIDTH, HEAD, WIDTH), and values (n_matrices, n_head, n, HEAD), in bfloat16. Returns 0 or NO_MEMORY. */
 int listen_to(
-    const matrix *matrices, int64_t n_matrices, const float *sound, int64_t n, int64_t n_head, bfloat *out,
-    int64_t threads) {
-    int64_t made = n * matrices->n_out;
+    const matrix *matrices, int64_t n_matrices, const float *sound, int64_t n, int64_t n_head, int64_t is_packed,
+    bfloat *keys, bfloat *values, int64_t threads) {
+    int64_t made = n * matrices->n_out, of_values = n * n_head * HEAD;
+    int64_t of_keys = (is_packed ? padded(n) : n) * n_head * HEAD;
     float *both = allocate(made * sizeof(float) + room_of(n, matrices->n_in));
     if (!both) return NO_MEMORY;
     gather(threads);
     incoming in = taken(matrices, sound, n, both + made);
     for (int64_t index = 0; index < n_matrices; index++) {
         multiply_taken(matrices + index, &in, n, KEEP, both);
-        splitting s = {both, n, n_head, out + index * made};
+        splitting s = {both, n, n_head, is_packed, keys + index * of_keys, values + index * of_values};
         share(split_heads, &s, 2 * n_head, 1);
     }
     disband();
