@@ -18,7 +18,7 @@ from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple, cas
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import log_softmax, scaled_dot_product_attention
 from whisper import Whisper
 from whisper.decoding import DecodingOptions, DecodingResult, DecodingTask, Inference, LogitFilter, SuppressTokens
 from whisper.model import ResidualAttentionBlock, TextDecoder
@@ -245,6 +245,18 @@ class FastDecoder(nn.Module):
             scores.append(layer.cross_scores(asked, self._heard[index], heads))
             x = layer.feed_forward(x + layer.cross_attend(asked, self._heard[index]))
         return self._logits(x[0, logits_from:]), torch.cat(scores).cpu()
+
+    def read_back(self, tokens: Tensor, asked: range, n_among: Optional[int] = None) -> Tuple[Tensor, Tensor]:
+        """How likely those of `tokens` (length,) are, each behind all before it, and where alignment heads listen.
+
+        Log-probabilities (len(asked),), among the first `n_among` of the vocabulary or all, and scores as of `follow`.
+        """
+        n_among = n_among or len(self.embedding)
+        if self._compiled is not None:
+            return self._compiled.read_back(tokens, asked, n_among)
+        logits, scores = self.follow(tokens, logits_from=asked.start - 1)
+        foretold = log_softmax(logits[: len(asked), :n_among], -1)
+        return foretold.gather(1, tokens[asked.start : asked.stop, None])[:, 0], scores
 
     def rearrange(self, sources: List[int], first: int, end: int) -> None:
         """Row i goes on from what row `sources[i]` had, from token `first` up to `end`; those before are the same."""

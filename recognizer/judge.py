@@ -1,10 +1,9 @@
 """Whether somebody said a text that Whisper is not sure of: what the rule of doubt.py needs from the models."""
 
 import math
-from typing import List, Sequence
+from typing import List, Sequence, cast
 
 import torch
-from torch.nn.functional import log_softmax
 from whisper.tokenizer import Tokenizer
 
 from recognizer.audio import Samples
@@ -54,8 +53,5 @@ class Judge:
     def _logprobs(self, tokenizer: Tokenizer, tokens: Sequence[int]) -> List[float]:
         begin = tokenizer.sot_sequence_including_notimestamps
         written = torch.tensor([*begin, *tokens], device=self._decoder.embedding.device)
-        first = len(begin)  # what stands before it foretells it
-        logits, _ = self._decoder.follow(written, logits_from=first - 1)
-        foretold = log_softmax(logits[:-1], -1)
-        logprobs: List[float] = foretold.gather(1, written[first:, None])[:, 0].tolist()
-        return logprobs
+        logprobs, _ = self._decoder.read_back(written, range(len(begin), len(written)))
+        return cast(List[float], logprobs.tolist())

@@ -11,7 +11,6 @@ from typing import Iterator, List, NamedTuple, Sequence, Tuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import log_softmax
 from whisper.audio import TOKENS_PER_SECOND
 from whisper.tokenizer import Tokenizer
 
@@ -47,10 +46,9 @@ def align(
     Both without special tokens; `tokens` not empty.
     """
     said, n_before = _said(tokenizer, prefix, tokens)
-    logits, scores = decoder.follow(said.to(decoder.embedding.device), logits_from=n_before - 1)
-    foretold = log_softmax(logits[: len(tokens), : tokenizer.eot], dim=-1)
-    logprobs = foretold.gather(1, said[n_before:-1, None].to(foretold.device))[:, 0].tolist()
-    return Aligned(_starts_s(decoder, scores, n_before - len(prefix), duration_s)[len(prefix) :], logprobs)
+    asked = range(n_before, n_before + len(tokens))
+    logprobs, scores = decoder.read_back(said.to(decoder.embedding.device), asked, tokenizer.eot)
+    return Aligned(_starts_s(decoder, scores, n_before - len(prefix), duration_s)[len(prefix) :], logprobs.tolist())
 
 
 def starts_s(

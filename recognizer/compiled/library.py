@@ -133,6 +133,7 @@ class Library:
         library.pack.argtypes = (_POINTER, _COUNT, _COUNT, _COUNT, _POINTER)
         library.pack.restype = None
         library.run.argtypes = (_POINTER, _POINTER, _POINTER, _COUNT, _POINTER, _POINTER, _COUNT)
+        library.read_back.argtypes = (_POINTER, _POINTER, _COUNT, _COUNT, _COUNT, _POINTER, _POINTER, _COUNT)
         library.rearrange.argtypes = (_POINTER, _POINTER, _POINTER, _COUNT, _COUNT, _COUNT, _COUNT)
         library.best.argtypes = (_POINTER, _COUNT, _COUNT, _COUNT, _POINTER, _POINTER, _COUNT)
         library.best.restype = None
@@ -202,6 +203,13 @@ class Library:
         arguments = (array_of(_COUNT, places), len(places), logits.data_ptr(), scores, self.threads)
         _check(self._library.run(ctypes.byref(decoder), ctypes.byref(task), *arguments))
         return logits
+
+    def read_back(self, decoder: Decoder, task: Task, asked: range, n_among: int, told: Tensor) -> Tensor:
+        """Log-probabilities of those of a text's tokens, as FastDecoder's; `told` and errors as of `run`."""
+        logprobs = torch.empty(len(asked))
+        found = (n_among, logprobs.data_ptr(), told.data_ptr(), self.threads)
+        _check(self._library.read_back(ctypes.byref(decoder), ctypes.byref(task), asked.start, asked.stop, *found))
+        return logprobs
 
     def rearrange(self, decoder: Decoder, memory: Tensor, sources: Sequence[int], first: int, end: int) -> None:
         """As FastDecoder's; raises MemoryError, IndexError."""

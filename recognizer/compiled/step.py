@@ -101,9 +101,18 @@ class CompiledSteps:
 
     def follow(self, tokens: Tensor, offset: int, logits_from: int) -> Tuple[Tensor, Tensor]:
         """As FastDecoder's."""
-        n_audio_ctx = self._sounds[0].n if len(self._sounds) else 0
-        scores = torch.empty(self._decoder.n_alignment, len(tokens), n_audio_ctx)
+        scores = self._scores(len(tokens))
         return self._run(tokens, offset, True, range(logits_from, len(tokens)), scores), scores
+
+    def read_back(self, tokens: Tensor, asked: range, n_among: int) -> Tuple[Tensor, Tensor]:
+        """As FastDecoder's."""
+        tokens, scores = tokens.contiguous(), self._scores(len(tokens))
+        task = self._task(tokens, 0, True)
+        return self._library.read_back(self._decoder, task, asked, n_among, scores), scores
+
+    def _scores(self, n_tokens: int) -> Tensor:
+        n_audio_ctx = self._sounds[0].n if len(self._sounds) else 0
+        return torch.empty(self._decoder.n_alignment, n_tokens, n_audio_ctx)
 
     def rearrange(self, sources: Sequence[int], first: int, end: int) -> None:
         """As FastDecoder's."""
@@ -129,11 +138,15 @@ class CompiledSteps:
     def _run(
         self, tokens: Tensor, offset: int, is_text: bool, places: Sequence[int], told: Optional[Tensor] = None
     ) -> Tensor:
+        tokens = tokens.contiguous()
+        return self._library.run(self._decoder, self._task(tokens, offset, is_text), places, told)
+
+    def _task(self, tokens: Tensor, offset: int, is_text: bool) -> Task:
+        """Of tokens in one piece, which whoever has it keeps; raises ValueError."""
         if len(self._sounds) != self._decoder.n_layer:
             raise ValueError("the decoder listens to nothing")
-        tokens = tokens.contiguous()
         addresses = (tokens.data_ptr(), self._of.memory.data_ptr(), ctypes.addressof(self._sounds))
-        return self._library.run(self._decoder, Task(*addresses, len(tokens), offset, is_text), places, told)
+        return Task(*addresses, len(tokens), offset, is_text)
 
 
 def can_compile(dims: ModelDimensions) -> bool:

@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import shutil
 from pathlib import Path
-from typing import List
+from typing import List, Optional
 
 import numpy as np
 import pytest
@@ -191,6 +191,24 @@ def test_what_follows_a_text_is_that_of_torch(library: Library, logits_from: int
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize(("n", "asked"), [(9, range(1, 9)), (9, range(3, 8)), (100, range(4, 99)), (2, range(1, 2))])
+@pytest.mark.parametrize("n_among", [None, 50257])
+def test_how_likely_the_tokens_of_a_text_are_is_that_of_torch(
+    library: Library, n: int, asked: range, n_among: Optional[int]
+) -> None:
+    compiled, by_torch = both(library)
+    tokens = torch.randint(50000, (2 * n,))[::2]
+    (found, scores), (right, expected) = (decoder.read_back(tokens, asked, n_among) for decoder in (compiled, by_torch))
+    assert found.shape == right.shape == (len(asked),)
+    assert are_near(found, right)
+    assert are_near(scores, expected)
+    if n_among is None:
+        whole = compiled.follow(tokens)[0].log_softmax(-1)
+        own = whole[asked.start - 1 : asked.stop - 1].gather(1, tokens[asked.start : asked.stop, None])[:, 0]
+        assert are_near(found, own)
+
+
+@torch.inference_mode()
 def test_a_part_of_longer_memory_is_listened_to(library: Library) -> None:
     compiled, by_torch = both(library)
     longer = [tuple(torch.cat((part, part), 2)[:, :, :70] for part in heard) for heard in by_torch.heard]
@@ -228,6 +246,10 @@ def test_what_has_no_place_is_refused_and_nothing_is_written(library: Library) -
         lambda: compiled.step(torch.tensor([SIZES.n_vocab]), 0),
         lambda: compiled.step(torch.tensor([-1]), 0),
         lambda: compiled.follow(one.repeat(9), SIZES.n_text_ctx - 8),
+        lambda: compiled.read_back(one.repeat(9), range(9)),
+        lambda: compiled.read_back(one.repeat(9), range(1, 10)),
+        lambda: compiled.read_back(one.repeat(9), range(3, 3)),
+        lambda: compiled.read_back(torch.tensor([1, 50300]), range(1, 2), 50257),
         lambda: compiled.rearrange([1, 0, 2, 3, ROWS], 0, 1),
         lambda: compiled.rearrange([1, 0, 2, 3, 4], 0, SIZES.n_text_ctx + 1),
     ):

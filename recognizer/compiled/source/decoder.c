@@ -224,46 +224,120 @@ static int is_possible(const decoder *d, const task *of, const int64_t *places, 
     return n_places <= of->n;
 }
 
-/* Logits (n_places, n_vocab) of those rows; `told` as of attend_to_sound, or NULL. Returns 0, NO_MEMORY or IMPOSSIBLE.
- */
-int run(
-    const decoder *d, const task *of, const int64_t *places, int64_t n_places, float *logits, float *told,
-    int64_t threads) {
-    if (!is_possible(d, of, places, n_places)) return IMPOSSIBLE;
+/* What is worked with: x (n, n_state) between the layers, and room. */
+typedef struct {
+    float *x, *normed, *wide, *scores;
+    int64_t n_scores;
+    void *room;
+} desk;
+
+/* Tokens at their positions; 0 or NO_MEMORY. Whoever has it frees x. */
+static int begin(const decoder *d, const task *of, desk *at) {
     int64_t n = of->n, n_state = d->n_state, size = n * n_state, n_scores = of->offset + n;
     for (int64_t index = 0; index < d->n_layer; index++)
         n_scores = larger(n_scores, MOST_ROWS * padded(of->sounds[index].n));
     float *x = allocate((6 * size + d->n_head * n_scores) * sizeof(float) + room_of(n, 4 * n_state));
     if (!x) return NO_MEMORY;
-    float *normed = x + size, *wide = normed + size, *scores = wide + 4 * size, *room = scores + d->n_head * n_scores;
+    float *scores = x + 6 * size;
+    *at = (desk){x, x + size, x + 2 * size, scores, n_scores, scores + d->n_head * n_scores};
     for (int64_t row = 0; row < n; row++) {
         const float *position = d->positions + (of->offset + (of->is_text ? row : 0)) * n_state;
         for (int64_t i = 0; i < n_state; i++)
             x[row * n_state + i] = d->embedding[of->tokens[row] * n_state + i] + position[i];
     }
-    gather(threads);
+    return 0;
+}
+
+/* x → what leaves the last layer; `told` as of attend_to_sound, or NULL. */
+static void pass_layers(const decoder *d, const task *of, const desk *at, float *told) {
+    int64_t n = of->n, n_state = d->n_state;
+    float *x = at->x, *normed = at->normed, *wide = at->wide;
     for (int64_t index = 0; index < d->n_layer; index++) {
         const layer *here = d->layers + index;
-        attending a = {d, of, index, wide, scores, n_scores, told, normed};
+        attending a = {d, of, index, wide, at->scores, at->n_scores, told, normed};
         normalise(&here->attn_norm, x, n, n_state, normed);
-        multiply_with(&here->qkv, normed, n, KEEP, wide, room);
+        multiply_with(&here->qkv, normed, n, KEEP, wide, at->room);
         share(attend_to_text, &a, d->n_head, 1);
-        multiply_with(&here->attn_out, normed, n, ADD, x, room);
+        multiply_with(&here->attn_out, normed, n, ADD, x, at->room);
         normalise(&here->cross_norm, x, n, n_state, normed);
-        multiply_with(&here->cross_query, normed, n, KEEP, wide, room);
+        multiply_with(&here->cross_query, normed, n, KEEP, wide, at->room);
         share(attend_to_sound, &a, d->n_head, 1);
-        multiply_with(&here->cross_out, normed, n, ADD, x, room);
+        multiply_with(&here->cross_out, normed, n, ADD, x, at->room);
         normalise(&here->mlp_norm, x, n, n_state, normed);
-        multiply_with(&here->rise, normed, n, GELU, wide, room);
-        multiply_with(&here->fall, wide, n, ADD, x, room);
+        multiply_with(&here->rise, normed, n, GELU, wide, at->room);
+        multiply_with(&here->fall, wide, n, ADD, x, at->room);
     }
+}
+
+/* Logits (n_places, n_vocab) of those rows; `told` as of attend_to_sound, or NULL. Returns 0, NO_MEMORY or IMPOSSIBLE.
+ */
+int run(
+    const decoder *d, const task *of, const int64_t *places, int64_t n_places, float *logits, float *told,
+    int64_t threads) {
+    desk at;
+    if (!is_possible(d, of, places, n_places)) return IMPOSSIBLE;
+    if (begin(d, of, &at)) return NO_MEMORY;
+    gather(threads);
+    pass_layers(d, of, &at, told);
     if (n_places) {
         for (int64_t place = 0; place < n_places; place++)
-            normalise(&d->last_norm, x + places[place] * n_state, 1, n_state, normed + place * n_state);
-        multiply_with(&d->vocabulary, normed, n_places, KEEP, logits, room);
+            normalise(&d->last_norm, at.x + places[place] * d->n_state, 1, d->n_state, at.normed + place * d->n_state);
+        multiply_with(&d->vocabulary, at.normed, n_places, KEEP, logits, at.room);
     }
     disband();
-    free(x);
+    free(at.x);
+    return 0;
+}
+
+typedef struct {
+    const float *logits; /* (n, n_vocab) */
+    int64_t n_vocab, n_among;
+    const int64_t *tokens;
+    float *logprobs;
+} weighing;
+
+static void weigh_rows(void *of, int64_t first, int64_t end) {
+    const weighing *w = of;
+    for (int64_t row = first; row < end; row++) {
+        const float *logits = w->logits + row * w->n_vocab;
+        float most = largest(logits, w->n_among), sum = 0;
+        for (int64_t i = 0; i < w->n_among; i++) sum += exponential(logits[i] - most);
+        w->logprobs[row] = logits[w->tokens[row]] - most - logf(sum);
+    }
+}
+
+#define READ_AT_ONCE SQUARE /* tokens whose logits are there: of all of a long text they would be tens of megabytes */
+
+/* Log-probabilities of a text's tokens from `first` up to `end`, each behind those before it and among the first
+   `n_among` of the vocabulary; `told` and what is returned as of `run`. */
+int read_back(
+    const decoder *d, const task *of, int64_t first, int64_t end, int64_t n_among, float *logprobs, float *told,
+    int64_t threads) {
+    int64_t n_vocab = d->vocabulary.n_out, n_state = d->n_state, n_rows = end - first;
+    desk at;
+    if (!is_possible(d, of, NULL, 0) || first < 1 || first >= end || end > of->n) return IMPOSSIBLE;
+    for (int64_t token = first; token < end; token++)
+        if (of->tokens[token] >= smaller(n_among, n_vocab)) return IMPOSSIBLE;
+    float *logits = allocate(smaller(READ_AT_ONCE, n_rows) * n_vocab * sizeof(float));
+    if (!logits || begin(d, of, &at)) {
+        free(logits);
+        return NO_MEMORY;
+    }
+    gather(threads);
+    pass_layers(d, of, &at, told);
+    normalise(&d->last_norm, at.x + (first - 1) * n_state, n_rows, n_state, at.normed);
+    incoming in = taken(&d->vocabulary, at.normed, n_rows, at.room);
+    for (int64_t row = 0; row < n_rows; row += READ_AT_ONCE) {
+        int64_t n = smaller(READ_AT_ONCE, n_rows - row);
+        incoming some = in;
+        some.q += row * n_state, some.loudest += row;
+        multiply_taken(&d->vocabulary, &some, n, KEEP, logits);
+        weighing w = {logits, n_vocab, smaller(n_among, n_vocab), of->tokens + first + row, logprobs + row};
+        share(weigh_rows, &w, n, 1);
+    }
+    disband();
+    free(at.x);
+    free(logits);
     return 0;
 }
 
