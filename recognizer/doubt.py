@@ -33,6 +33,7 @@ _LOUD_DB = 20.0  # as far below its loudest frame a frame still belongs to the s
 _FLOOR = 1e-6  # of the loudest band's power: what lies below is not heard beside it
 _LEAST_POWER = 1e-30  # where there is none
 _WINDOW_SAMPLES, _HOP_SAMPLES = 400, 160  # of the spectrum, as Whisper's
+_FRAMES_AT_ONCE = 64  # whose spectra are there: of a long utterance they would be tens of megabytes
 _BANDS, _EACH_OF = 20, 4  # of Whisper's 80: coarser than what a voice's pitch moves
 _APART_FRAMES = 5  # 50 ms: a sound of speech
 _LEAST_SYLLABLES_PER_S = 0.2
@@ -104,8 +105,8 @@ def movement(samples: Samples) -> float:
     """How much the shape of the spectrum changes within 50 ms, on average over what is loud; 0 for less than that."""
     padded = np.pad(samples, (0, max(0, _WINDOW_SAMPLES - len(samples)))).astype(np.float64)
     frames = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW_SAMPLES)[::_HOP_SAMPLES]
-    frames = frames[_near_the_loudest((frames**2).mean(axis=1))]
-    power = np.abs(np.fft.rfft(frames * np.hanning(_WINDOW_SAMPLES))) ** 2 @ _filters().T
+    frames = frames[_near_the_loudest(np.einsum("ij,ij->i", frames, frames) / _WINDOW_SAMPLES)]
+    power = np.concatenate([_bands(part) for part in np.array_split(frames, -(-len(frames) // _FRAMES_AT_ONCE))])
     bands = np.log(power + power.max() * _FLOOR + _LEAST_POWER)
     shape = bands - bands.mean(axis=1, keepdims=True)
     if len(shape) <= _APART_FRAMES:
@@ -127,6 +128,10 @@ def _frame_power(samples: Samples) -> npt.NDArray[np.float64]:
 
 def _near_the_loudest(power: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     return np.asarray(power >= power.max() * 10 ** (-_LOUD_DB / 10))
+
+
+def _bands(frames: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.asarray(np.abs(np.fft.rfft(frames * np.hanning(_WINDOW_SAMPLES))) ** 2 @ _filters().T)
 
 
 def _filters() -> npt.NDArray[np.float64]:

@@ -306,7 +306,7 @@ static void weigh_rows(void *of, int64_t first, int64_t end) {
     }
 }
 
-#define READ_AT_ONCE SQUARE /* tokens whose logits are there: of all of a long text they would be tens of megabytes */
+#define READ_AT_ONCE TILE /* tokens whose logits are there: of all of a long text they would be tens of megabytes */
 
 /* Log-probabilities of a text's tokens from `first` up to `end`, each behind those before it and among the first
    `n_among` of the vocabulary; `told` and what is returned as of `run`. */
