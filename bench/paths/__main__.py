@@ -1,8 +1,7 @@
 """`python -m bench.paths`: error rates of the ways that different processors take, each tried on this one.
 
-Which numbers are computed in, and with which instructions, follows from the processor. What it has is switched off by
-torch's and oneDNN's own variables; what it would not choose is asked for: bfloat16 without a unit of its own is slow
-and has the same values. Three variants of each recording: as it is, at a third of its loudness, and 7 ms later at 0.8
+With which instructions is computed follows from the processor. What it has is switched off by torch's and oneDNN's own
+variables. Three variants of each recording: as it is, at a third of its loudness, and 7 ms later at 0.8
 of it. Nothing is timed, so as many run at once as there are cores.
 """
 
@@ -27,23 +26,21 @@ from recognizer.audio import SAMPLE_RATE, Samples, to_samples
 
 
 class _Path(NamedTuple):
-    """Numbers of encoder and decoder, whether int8 is compiled, and what is switched off."""
+    """`model.compute`, `model.compiled`, and what is switched off."""
 
-    encoder: str
-    decoder: str
+    compute: str
     compiled: str
     environment: Dict[str, str]
 
 
 _AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 _PATHS = {
-    "as chosen here": _Path("auto", "auto", "auto", {}),
-    "the same, by torch": _Path("auto", "auto", "off", {}),
-    "both int8 (chosen without AMX)": _Path("int8", "int8", "auto", {}),
-    "both int8, AVX2": _Path("int8", "int8", "auto", _AVX2),
-    "both int8, AVX2, by torch": _Path("int8", "int8", "off", _AVX2),
-    "encoder bfloat16, decoder int8 (chosen with AMX)": _Path("bfloat16", "int8", "auto", {}),
-    "float32": _Path("float32", "float32", "off", {}),
+    "as chosen here": _Path("auto", "auto", {}),
+    "AVX-512 with VNNI, no AMX": _Path("auto", "auto", {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"}),
+    "AVX2": _Path("auto", "auto", _AVX2),
+    "by torch": _Path("auto", "off", {}),
+    "by torch, AVX2": _Path("auto", "off", _AVX2),
+    "float32": _Path("float32", "off", {}),
 }
 _SHIFT_SAMPLES = 7 * SAMPLE_RATE // 1000
 
@@ -96,7 +93,7 @@ def _write(recording: Recording, index: int, folder: Path) -> List[List[Path]]:
 def _texts(name: str, recordings: Sequence[Recording], parts: Sequence[List[List[Path]]]) -> List[List[List[str]]]:
     """Of each recording, each variant, each segment."""
     path = _PATHS[name]
-    words = [sys.executable, "-m", "bench.paths.recogniser", path.encoder, path.decoder, path.compiled]
+    words = [sys.executable, "-m", "bench.paths.recogniser", path.compute, path.compiled]
     recogniser = ContenderProcess(name, words, OMP_NUM_THREADS="1", **path.environment)
     texts = [
         [[recogniser.ask(recording.language, file)["text"] for file in files] for files in variants]
