@@ -30,7 +30,6 @@
     hearing.py       the encoder over an utterance that grows
     layers.py        what both are built of
     compiled/        what is in int8, in C
-    bfloat16.py      matrices in bfloat16 as oneDNN wants them
     processor.py     what the processor can do
     precision.py     float32, bfloat16, int8: which, and how
     int8.py          matrices in int8

@@ -26,7 +26,6 @@ from whisper.tokenizer import Tokenizer
 from whisper.utils import compression_ratio
 
 from recognizer.alignment import Heads, warp
-from recognizer.bfloat16 import PackedLinear
 from recognizer.compiled.library import Library
 from recognizer.compiled.step import CompiledSteps, Sounds
 from recognizer.layers import FeedForward, Norm, join_heads, plain_linear, split_heads
@@ -134,11 +133,6 @@ class FastDecoder(nn.Module):
         self._traced: Any = None
         self._compiled: Optional[CompiledSteps] = None
 
-    def pack_hearing(self) -> None:
-        """Listen in bfloat16: to what an encoder in bfloat16 has said, and as fast as that."""
-        for layer in self._blocks():
-            layer.cross_kv = PackedLinear(cast(nn.Linear, layer.cross_kv))
-
     def compile(self, library: Library) -> None:
         """Compute in int8, and steps by compiled code; its weights are in float32 until then."""
         self._compiled = CompiledSteps(library, self)
@@ -163,10 +157,6 @@ class FastDecoder(nn.Module):
         if self._compiled is not None and self._compiled.listens:
             return self._compiled.listen(features)
         return [layer.listen(features) for layer in self._blocks()]
-
-    def rehearse(self, features: Tensor) -> None:
-        """As `listen` with one layer, of which nothing is kept."""
-        next(self._blocks()).listen(features)
 
     @property
     def heard(self) -> Sounds:

@@ -8,7 +8,7 @@ been. The decoder listens to the window alone. Which models may have such window
 """
 
 import math
-from typing import Iterator, Optional, Tuple, Union, cast
+from typing import Iterator, Optional, Tuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,9 @@ from whisper.audio import HOP_LENGTH
 from whisper.model import AudioEncoder, ResidualAttentionBlock
 
 from recognizer.attention import attend
-from recognizer.bfloat16 import PackedConvolution, pack
 from recognizer.compiled.library import Library
 from recognizer.compiled.sound import CompiledEntrance, CompiledLayer, compile_layers
-from recognizer.layers import FeedForward, Norm, add, join_heads, plain_linear, split_heads
+from recognizer.layers import FeedForward, Norm, join_heads, plain_linear, split_heads
 
 FRAMES_PER_POSITION = 2  # of log-mel
 POSITION_SAMPLES = FRAMES_PER_POSITION * HOP_LENGTH
@@ -76,7 +75,7 @@ class _Layer(nn.Module):
             first = silent_keys.shape[2] - (weights.shape[-1] - x.shape[1])
             key = torch.cat((key, silent_keys[:, :, first:]), dim=2)
             value = torch.cat((value, silent_values[:, :, first:]), dim=2)
-        x = add(x, self.out, join_heads(attend(query, key, value, weights)))
+        x = x + self.out(join_heads(attend(query, key, value, weights)))
         fed: Tensor = self.feed_forward(x)
         return fed
 
@@ -103,19 +102,12 @@ class _Convolution(nn.Module):
         return gelu(conv1d(x, self.weight, self.bias, stride=self.stride, padding=1))
 
 
-def _packed(convolution: Union[_Convolution, PackedConvolution]) -> PackedConvolution:
-    if isinstance(convolution, PackedConvolution):
-        return convolution
-    return PackedConvolution(convolution.weight, convolution.bias, convolution.stride)
-
-
 class FastEncoder(nn.Module):
     """The encoder of a Whisper model, in the precision of its weights."""
 
     def __init__(self, encoder: AudioEncoder) -> None:
         super().__init__()
-        self.conv1: Union[_Convolution, PackedConvolution] = _Convolution(encoder.conv1, stride=1)
-        self.conv2: Union[_Convolution, PackedConvolution] = _Convolution(encoder.conv2, stride=2)
+        self.conv1, self.conv2 = _Convolution(encoder.conv1, stride=1), _Convolution(encoder.conv2, stride=2)
         self.positions = nn.Parameter(encoder.positional_embedding.detach(), requires_grad=False)
         self.layers = nn.ModuleList(_Layer(block) for block in encoder.blocks)
         self.norm = Norm(encoder.ln_post)
@@ -151,16 +143,6 @@ class FastEncoder(nn.Module):
         normed: Tensor = self.norm(x)
         return normed[0]
 
-    def pack(self) -> None:
-        """Have matrices as oneDNN wants them; they are in bfloat16, and those of convolutions, too."""
-        self.conv1, self.conv2 = _packed(self.conv1), _packed(self.conv2)
-        pack(self.layers)
-
-    @property
-    def is_packed(self) -> bool:
-        """Whether `pack` was called."""
-        return isinstance(self.conv1, PackedConvolution)
-
     def compile(self, library: Library) -> None:
         """Compute in int8, and layers by compiled code; its weights are in float32 until then."""
         layers = list(self._blocks())
@@ -172,13 +154,6 @@ class FastEncoder(nn.Module):
     def is_compiled(self) -> bool:
         """Whether `compile` was called."""
         return self._entrance is not None
-
-    def rehearse(self, n_positions: int) -> Tensor:
-        """As `forward` of so many with one layer: whatever has to be made once for such a length is made."""
-        weight = self.conv1.weight
-        x = self._embed(weight.new_zeros(weight.shape[1], FRAMES_PER_POSITION * n_positions))
-        heard: Tensor = next(self._blocks())(x, self._weights_of_silence(x.shape[1]))[0]
-        return heard
 
     def _blocks(self) -> Iterator[_Layer]:
         return cast(Iterator[_Layer], iter(self.layers))

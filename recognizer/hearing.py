@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 from recognizer.attention import attend
 from recognizer.decoder import FastDecoder
 from recognizer.encoder import FRAMES_PER_POSITION, POSITION_SAMPLES, SILENCE_STRIDE, SILENCE_WEIGHT, FastEncoder
-from recognizer.layers import add, join_heads, split_heads
+from recognizer.layers import join_heads, split_heads
 from recognizer.mel import RANGE, log_power
 from recognizer.windows import Windows
 
@@ -93,7 +93,7 @@ class GrowingSound:
                 continue
             query, key, value = (split_heads(part, layer.n_head) for part in layer.qkv(layer.norm(x)).chunk(3, dim=-1))
             keys, values = memory.put(start, key, value)
-            x = add(x, layer.out, join_heads(attend(query, keys, values, weights)))
+            x = x + layer.out(join_heads(attend(query, keys, values, weights)))
             x = layer.feed_forward(x)
         check_cancelled()
         features = self._encoder.norm(x)[0].to(self._decoder.embedding.dtype)

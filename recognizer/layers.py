@@ -5,8 +5,6 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm
 from whisper.model import LayerNorm, ResidualAttentionBlock
 
-from recognizer.bfloat16 import PackedLinear
-
 _POSITIONS = 256  # what is between both matrices of these stays in the processor's cache
 
 
@@ -48,22 +46,13 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` (n, length, n_state), with what the layer adds."""
-        if isinstance(self.rise, PackedLinear):
-            return add(x, self.fall, self.rise.gelu(self.norm(x)))
         if x.device.type == "cpu" and x.shape[1] > _POSITIONS:
             return torch.cat([self._add(part) for part in torch.split(x, _POSITIONS, dim=1)], dim=1)
         return self._add(x)
 
     def _add(self, x: Tensor) -> Tensor:
-        return add(x, self.fall, gelu(self.rise(self.norm(x))))
-
-
-def add(before: Tensor, linear: nn.Module, x: Tensor) -> Tensor:
-    """`before` and what `linear` makes of `x`."""
-    if isinstance(linear, PackedLinear):
-        return linear.add_to(before, x)
-    made: Tensor = linear(x)
-    return before + made
+        fed: Tensor = self.fall(gelu(self.rise(self.norm(x))))
+        return x + fed
 
 
 def split_heads(x: Tensor, n_head: int) -> Tensor:

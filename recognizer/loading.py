@@ -14,7 +14,6 @@ import whisper
 from torch import Tensor, nn
 
 from recognizer.alignment import Heads, alignment_heads
-from recognizer.bfloat16 import can_pack
 from recognizer.compiled.library import Library
 from recognizer.compiled.step import can_compile
 from recognizer.decoder import FastDecoder
@@ -49,24 +48,19 @@ def load(size: str, precision: Precision, beam_size: int, library: Optional[Libr
     """
     model = map_weights(size)
     heads = alignment_heads(model)
-    compiled = library if can_compile(model.dims) else None
+    compiled = library if precision.dtype == "int8" and can_compile(model.dims) else None
     encoder = FastEncoder(_in_numbers(model.encoder, torch.float32))
-    if compiled is not None and precision.encoder == "int8":
-        encoder.compile(compiled)
+    if compiled is None:
+        apply_precision(encoder, precision.dtype)
     else:
-        apply_precision(encoder, precision.encoder)
-    is_packed = precision.encoder == "bfloat16" and can_pack()
-    if is_packed:
-        encoder.pack()
+        encoder.compile(compiled)
     choose_windows(encoder, model.dims)
     decoder = FastDecoder(_in_numbers(model.decoder, torch.float32), beam_size, heads)
     _empty(model)
-    if is_packed:
-        decoder.pack_hearing()
-    if compiled is not None and precision.decoder == "int8":
-        decoder.compile(compiled)
+    if compiled is None:
+        apply_precision(decoder, precision.dtype)
     else:
-        apply_precision(decoder, precision.decoder)
+        decoder.compile(compiled)
     return Loaded(model, encoder, decoder, precision)
 
 
@@ -142,11 +136,11 @@ def prepare(size: str, device: torch.device, precision: Precision) -> Loan:
     """Load `model.size` to a device in numbers that have no scales (not int8); raises WeightsError, MemoryError."""
     model = map_weights(size)
     heads = alignment_heads(model)
-    encoder = FastEncoder(_in_numbers(model.encoder, DTYPES[precision.encoder]))
+    encoder = FastEncoder(_in_numbers(model.encoder, DTYPES[precision.dtype]))
     weights = _pack(encoder, device, lambda leaf: leaf not in _LEARNT)
     choose_windows(encoder, model.dims)
     learnt = (_pack(encoder, device, lambda leaf: leaf in _LEARNT),) if encoder.knows_silence else ()
-    decoder = FastDecoder(_in_numbers(model.decoder, DTYPES[precision.decoder]), 1, heads)
+    decoder = FastDecoder(_in_numbers(model.decoder, DTYPES[precision.dtype]), 1, heads)
     _empty(model)
     packed = _pack(decoder, device, lambda leaf: leaf not in _OWN)
     return Loan(asdict(model.dims), heads, precision, (weights, *learnt), (packed,))

@@ -14,7 +14,6 @@ from torch.nn.functional import pad
 from whisper.decoding import DecodingOptions
 
 from recognizer.audio import SAMPLE_RATE
-from recognizer.bfloat16 import lengths
 from recognizer.decoder import FastDecoder, FastTask
 from recognizer.encoder import POSITION_SAMPLES, FastEncoder
 from recognizer.graphs import Runner
@@ -66,10 +65,6 @@ class Network(ABC):
         """Samples of each window that is slow the first time."""
         return ()
 
-    def rehearse(self) -> None:
-        """Let libraries make what they make once, as far as that is not done by listening to a window."""
-        return
-
 
 class FreeNetwork(Network):
     """Shapes as they come."""
@@ -85,12 +80,6 @@ class FreeNetwork(Network):
     def task(self, options: DecodingOptions, before_step: Callable[[], None], prefix: Sequence[int] = ()) -> FastTask:
         """As of Network."""
         return FastTask(self.model, options, self.decoder, before_step, prefix)
-
-    def rehearse(self) -> None:
-        """As of Network: what is forked later has it, too."""
-        if self.encoder.is_packed:
-            for n_positions in lengths():
-                self.decoder.rehearse(self.encoder.rehearse(n_positions).to(self.decoder.embedding.dtype))
 
 
 class StaticNetwork(Network):

@@ -5,7 +5,6 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import nn
 
-from recognizer import processor
 from recognizer.int8 import quantize
 
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -14,32 +13,23 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 
 class Precision(NamedTuple):
-    """What each half computes in, and why."""
+    """What a model computes in, and why."""
 
-    encoder: str
-    decoder: str
+    dtype: str
     reason: str
 
     def __str__(self) -> str:
-        return f"encoder {self.encoder}, decoder {self.decoder}, because {self.reason}"
+        return f"{self.dtype}, because {self.reason}"
 
 
-def choose_precision(compute: str, device: torch.device, has_tiles: bool = False) -> Precision:
-    """What `model.compute` means on this device; `has_tiles`: int8 is compiled for AMX."""
+def choose_precision(compute: str, device: torch.device) -> Precision:
+    """What `model.compute` means on this device."""
     if device.type == "cuda":
         dtype = "float16" if compute in ("auto", "int8") else compute
-        return Precision(dtype, dtype, "the device is CUDA")
+        return Precision(dtype, "the device is CUDA")
     if compute != "auto":
-        return Precision(compute, compute, f"model.compute is {compute}")
-    if has_tiles:
-        return Precision("int8", "int8", "it is compiled for the processor's AMX")
-    found = processor.capability()
-    if not processor.can_tell_amx():
-        known = f"the processor has {found}, and torch {torch.__version__} cannot tell whether it has AMX"
-        return Precision("int8", "int8", known)
-    if processor.has_amx():
-        return Precision("bfloat16", "int8", "the processor has AMX")
-    return Precision("int8", "int8", f"the processor has {found} and no AMX that may be used")
+        return Precision(compute, f"model.compute is {compute}")
+    return Precision("int8", "that is fastest on a processor")
 
 
 def apply_precision(module: _Module, precision: str) -> _Module:

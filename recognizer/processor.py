@@ -14,20 +14,11 @@ def capability() -> str:
     return str(torch.backends.cpu.get_cpu_capability())
 
 
-def can_tell_amx() -> bool:
-    """Whether torch knows: 2.4, the last for Python 3.8, does not."""
-    return hasattr(torch.cpu, "_is_amx_tile_supported")
-
-
 def has_amx() -> bool:
-    """Whether oneDNN multiplies with it."""
-    return can_tell_amx() and not forbids_amx() and torch.cpu._is_amx_tile_supported()
-
-
-def forbids_amx() -> bool:
-    """Whether ONEDNN_MAX_CPU_ISA, or DNNL_MAX_CPU_ISA, sets a limit below it."""
+    """Whether it may be used, also by oneDNN: ONEDNN_MAX_CPU_ISA, or DNNL_MAX_CPU_ISA, sets a limit."""
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", "")).upper()
-    return limit.startswith(("SSE", "AVX")) and "AMX" not in limit
+    is_below = limit.startswith(("SSE", "AVX")) and "AMX" not in limit
+    return "amx_tile" in flags() and not is_below
 
 
 def is_of_amd() -> bool:

@@ -171,7 +171,7 @@ class Recognizer:
         self.card = self._device.index or 0 if self._device.type == "cuda" else None
         self._model, encoder, self._decoder, self._precision = loaded
         # Threads of torch would be in the way of those of compiled code.
-        shared = is_shared(self._precision.encoder, self._model.dims.n_audio_state)
+        shared = is_shared(self._precision.dtype, self._model.dims.n_audio_state)
         self._is_shared = shared and not encoder.is_compiled
         self._threads = self._of(threads)
         self._decoder.use_threads(threads)
@@ -202,9 +202,8 @@ class Recognizer:
 
     @property
     def compute(self) -> str:
-        """In which numbers: of the encoder, and of the decoder where those differ."""
-        encoder, decoder = self._precision.encoder, self._precision.decoder
-        return encoder if encoder == decoder else f"{encoder}, {decoder}"
+        """In which numbers."""
+        return self._precision.dtype
 
     def use_threads(self, threads: int) -> None:
         """From now on, also in the middle of an utterance, compute with so many processor threads."""
@@ -234,7 +233,6 @@ class Recognizer:
 
     @torch.inference_mode()
     def _prepare_windows(self, sound: _Sound) -> None:
-        self._network.rehearse()
         for window_samples in self._network.prepared_windows:
             self._listen(sound, window_samples)
             self._decode(_Task(Request("en"), "en", token_limit=2), TEMPERATURES[0], ())
@@ -501,10 +499,10 @@ def _load(settings: RecognizerSettings) -> Loaded:
     if device.type != "cpu":
         return borrow(prepare(settings.size, device, choose_precision(settings.compute, device)), settings.beam_size)
     library, reason = choose_library(settings.compiled) if settings.compute in ("auto", "int8") else (None, "")
-    precision = choose_precision(settings.compute, device, library is not None and library.has_tiles)
+    precision = choose_precision(settings.compute, device)
     loaded = load(settings.size, precision, settings.beam_size, library)
     if loaded.decoder.instructions:
         _log.info("matrices in int8: compiled for %s%s", loaded.decoder.instructions, reason and f", because {reason}")
-    elif precision.decoder == "int8":
+    elif precision.dtype == "int8":
         _log.info("matrices in int8: by torch, because %s", reason or "its heads are not of Whisper's size")
     return loaded

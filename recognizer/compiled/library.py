@@ -17,7 +17,7 @@ def usable_sets() -> List[str]:
     """Those that this processor has, best first, as far as ATEN_CPU_CAPABILITY and ONEDNN_MAX_CPU_ISA allow."""
     found = processor.flags()
     allowed = {"AVX512": set(SETS), "AVX2": {"avx2"}}.get(processor.capability(), set())
-    if processor.forbids_amx():
+    if not processor.has_amx():
         allowed.discard("amx")
     return [name for name, (_, needed) in SETS.items() if name in allowed and found.issuperset(needed)]
 

@@ -35,24 +35,17 @@ def error(found: Tensor, right: Tensor) -> float:
     return float((found[3:] - right[3:]).norm() / right[3:].norm())
 
 
-CPU = torch.device("cpu")
-
-
-@pytest.mark.parametrize(("amx", "encoder"), [(True, "bfloat16"), (False, "int8")])
-def test_the_encoder_takes_bfloat16_where_the_processor_has_amx(
-    monkeypatch: pytest.MonkeyPatch, amx: bool, encoder: str
-) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
-    chosen = choose_precision("auto", CPU)
-    assert (chosen.encoder, chosen.decoder) == (encoder, "int8")
-
-
-def test_a_torch_that_cannot_tell_takes_int8(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch 2.4, the last for Python 3.8, has no question for AMX."""
-    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
-    chosen = choose_precision("auto", CPU)
-    assert (chosen.encoder, chosen.decoder) == ("int8", "int8")
-    assert torch.__version__ in chosen.reason
+@pytest.mark.parametrize(
+    ("compute", "device", "numbers"),
+    [
+        ("auto", "cpu", "int8"),
+        ("bfloat16", "cpu", "bfloat16"),
+        ("auto", "cuda", "float16"),
+        ("int8", "cuda", "float16"),
+    ],
+)
+def test_what_is_computed_in_follows_from_the_device_unless_it_is_told(compute: str, device: str, numbers: str) -> None:
+    assert choose_precision(compute, torch.device(device)).dtype == numbers
 
 
 @pytest.mark.parametrize("compute", ["float32", "bfloat16", "int8"])

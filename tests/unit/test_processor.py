@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import torch
 
 from recognizer import processor
 
@@ -13,7 +12,7 @@ from recognizer import processor
     [(None, True), ("ALL", True), ("AVX512_CORE_AMX", True), ("avx512_core_bf16", False), ("AVX2", False), ("", True)],
 )
 def test_amx_is_used_where_onednn_may(monkeypatch: pytest.MonkeyPatch, limit: str, may: bool) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
+    monkeypatch.setattr(processor, "flags", lambda: frozenset({"amx_tile"}))
     if limit is None:
         monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     else:
@@ -22,7 +21,7 @@ def test_amx_is_used_where_onednn_may(monkeypatch: pytest.MonkeyPatch, limit: st
 
 
 def test_a_processor_without_amx_has_none_whatever_onednn_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+    monkeypatch.setattr(processor, "flags", lambda: frozenset({"avx2"}))
     assert not processor.has_amx()
 
 

@@ -22,7 +22,7 @@ from recognizer.windows import PUBLISHED, SHORT, choose_windows, try_silence, wi
 from tests.harness.random_models import random_model
 from tests.unit.test_static import SIZES, halves
 
-FLOAT32 = Precision("float32", "float32", "the test says so")
+FLOAT32 = Precision("float32", "the test says so")
 
 
 @pytest.fixture(scope="module")
