@@ -147,20 +147,20 @@ class FastDecoder(nn.Module):
 
     def listen(self, features: Tensor) -> None:
         """Begin an utterance: (n_audio_ctx, n_state) from the encoder."""
-        if self._compiled is not None and self._compiled.listens:
+        if self._compiled is not None:
             self._heard = self._compiled.listen_to(features)
         else:
             self.hear(self.listened(features))
 
     def listened(self, features: Tensor) -> Sounds:
         """What each layer would hear of those; in bfloat16, where steps are compiled."""
-        if self._compiled is not None and self._compiled.listens:
+        if self._compiled is not None:
             return self._compiled.listen(features)
         return [layer.listen(features) for layer in self._blocks()]
 
     @property
     def heard(self) -> Sounds:
-        """Each layer's keys and values of what it listens to."""
+        """What each layer listens to, for `hear`: keys and values, or what compiled code has made of a whole sound."""
         return self._heard
 
     def hear(self, heard: Sounds) -> None:

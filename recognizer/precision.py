@@ -29,7 +29,7 @@ def choose_precision(compute: str, device: torch.device) -> Precision:
         return Precision(dtype, "the device is CUDA")
     if compute != "auto":
         return Precision(compute, f"model.compute is {compute}")
-    return Precision("int8", "that is fastest on a processor")
+    return Precision("int8", "the device is a processor")
 
 
 def apply_precision(module: _Module, precision: str) -> _Module:

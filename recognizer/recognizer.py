@@ -504,5 +504,5 @@ def _load(settings: RecognizerSettings) -> Loaded:
     if loaded.decoder.instructions:
         _log.info("matrices in int8: compiled for %s%s", loaded.decoder.instructions, reason and f", because {reason}")
     elif precision.dtype == "int8":
-        _log.info("matrices in int8: by torch, because %s", reason or "its heads are not of Whisper's size")
+        _log.info("matrices in int8: by torch, because %s", reason or "its heads or mels are not of Whisper's sizes")
     return loaded

@@ -112,7 +112,7 @@ class Library:
         name: of the instructions (build.SETS).
 
     Raises:
-        BuildError: they cannot be compiled.
+        BuildError: they cannot be compiled, or may not be used.
     """
 
     def __init__(self, name: str) -> None:

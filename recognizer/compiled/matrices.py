@@ -15,7 +15,7 @@ _TOGETHER = 4  # inputs whose products are summed by one instruction
 
 
 class CompiledLinear(nn.Module):
-    """A plain `nn.Linear` with weights in int8, as Int8Linear: the same but for the last rounding.
+    """A plain `nn.Linear` with weights in int8: Int8Linear but for the last rounding, and ties where rows are scaled.
 
     Args:
         library: what multiplies.

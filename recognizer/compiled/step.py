@@ -12,7 +12,7 @@ from recognizer.compiled.matrices import CompiledLinear, lay_in_order, norm_of
 from recognizer.int8 import quantize
 from recognizer.layers import Norm as NormLayer
 
-Sounds = List[Tuple[Tensor, Tensor]]  # each layer's keys and values of what it listens to
+Sounds = List[Tuple[Tensor, Tensor]]  # each layer's keys and values of what it listens to, or all of them Packed
 
 
 class Packed(NamedTuple):
@@ -23,6 +23,7 @@ class Packed(NamedTuple):
 
 
 HEAD = 64  # numbers of a head, as every Whisper model has
+_MELS = 16  # of which a Whisper model has several times so many
 
 
 class CompiledSteps:
@@ -40,8 +41,7 @@ class CompiledSteps:
         weights = [weight for norm in norms for weight in (norm.weight, norm.bias)]
         self._kept = [tensor.detach() for tensor in (decoder.embedding, decoder.positions, *weights)]
         lay_in_order([*(linear for layer in decoder.layers for linear in _linears(layer)), decoder.vocabulary])
-        hearing = [layer.cross_kv for layer in decoder.layers]
-        self._hearing = array_of(Matrix, [linear.matrix for linear in hearing if isinstance(linear, CompiledLinear)])
+        self._hearing = array_of(Matrix, [layer.cross_kv.matrix for layer in decoder.layers])
         self._layers = array_of(Layer, [_layer(layer) for layer in decoder.layers])
         self._alignment = array_of(ctypes.c_int64, [number for head in decoder.alignment_heads for number in head])
         n_layer, _, n_rows, n_head, n_ctx, _ = decoder.memory.shape
@@ -63,11 +63,6 @@ class CompiledSteps:
     def use_threads(self, threads: int) -> None:
         """From now on."""
         self._library.threads = threads
-
-    @property
-    def listens(self) -> bool:
-        """Whether `listen` is for what its encoder has said."""
-        return len(self._hearing) > 0
 
     def listen(self, features: Tensor) -> Sounds:
         """(n_audio_ctx, n_state) from the encoder → what each layer hears, in bfloat16; raises MemoryError."""
@@ -150,9 +145,9 @@ class CompiledSteps:
 
 
 def can_compile(dims: ModelDimensions) -> bool:
-    """Whether a model's heads have the size that is compiled."""
+    """Whether a model's heads and mels have sizes that are compiled."""
     audio, text = dims.n_audio_state == dims.n_audio_head * HEAD, dims.n_text_state == dims.n_text_head * HEAD
-    return bool(audio and text)
+    return bool(audio and text and dims.n_mels % _MELS == 0)
 
 
 def _linears(layer: Any) -> Tuple[CompiledLinear, ...]:

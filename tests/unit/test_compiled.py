@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import shutil
+import subprocess
 from pathlib import Path
 from typing import List, Optional
 
@@ -13,6 +14,7 @@ import whisper
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.functional import gelu
 from whisper.tokenizer import get_tokenizer
 
 from bench.recordings import Recording
@@ -21,6 +23,7 @@ from recognizer import processor, search
 from recognizer.alignment import warp
 from recognizer.audio import Samples
 from recognizer.compiled import build as building
+from recognizer.compiled import library as libraries
 from recognizer.compiled.__main__ import main
 from recognizer.compiled.build import SETS, BuildError, build
 from recognizer.compiled.library import Library, choose_library, usable_sets
@@ -113,6 +116,19 @@ def test_what_a_matrix_multiplies_is_rounded_exactly_as_by_torch(library: Librar
     step = (x.amax().clamp(min=0) - x.amin().clamp(max=0)) / 255
     found, right = CompiledLinear(library, linear)(x), Int8Linear(linear)(x)
     assert float((found - right).abs().amax()) < 0.01 * float(step)
+
+
+def test_rows_that_are_scaled_are_rounded_as_by_torch_but_for_ties(library: Library) -> None:
+    """An identity of the half of what comes in shows it; each row has a step of its own."""
+    linear = nn.Linear(1024, 512).requires_grad_(False)
+    linear.weight.copy_(torch.eye(512, 1024))
+    linear.bias.zero_()
+    torch.manual_seed(0)
+    x = gelu(torch.randn(700, 1024)) * torch.logspace(-2, 2, 700)[:, None]
+    steps = x.abs().amax(1, keepdim=True) / 255
+    off = (CompiledLinear(library, linear)(x) - Int8Linear(linear)(x)).abs() / steps
+    assert float((off > 0.01).float().mean()) < 1e-4
+    assert float(off.amax()) < 1.5
 
 
 def test_numbers_of_another_kind_are_refused(library: Library) -> None:
@@ -443,6 +459,17 @@ def test_instructions_within_the_limits_are_taken_best_first(
     assert usable_sets() == usable
 
 
+def test_where_linux_refuses_amx_there_are_older_instructions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, refusing = tmp_path / "refusing.c", tmp_path / "refusing.so"
+    source.write_text("int ask_for_tiles(void) { return 0; }")
+    subprocess.run(["cc", "-shared", "-fPIC", str(source), "-o", str(refusing)], check=True)
+    monkeypatch.setattr(libraries, "usable_sets", lambda: ["amx", *USABLE[-1:]])
+    monkeypatch.setattr(libraries, "build", lambda name: refusing if name == "amx" else build(name))
+    library, reason = choose_library("auto")
+    assert reason == "Linux does not let this process have AMX"
+    assert (library.name if library else None) == (USABLE[-1] if USABLE else None)
+
+
 def test_where_nothing_is_usable_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processor, "capability", lambda: "DEFAULT")
     assert choose_library("auto") == (
@@ -476,6 +503,11 @@ def test_who_switches_it_off_has_torch(caplog: pytest.LogCaptureFixture) -> None
 def test_a_model_of_other_heads_stays_with_torch(half: str) -> None:
     assert can_compile(SIZES)
     assert not can_compile(dataclasses.replace(SIZES, **{f"n_{half}_head": 4}))
+
+
+def test_a_model_of_other_mels_stays_with_torch() -> None:
+    assert can_compile(dataclasses.replace(SIZES, n_mels=128))
+    assert not can_compile(dataclasses.replace(SIZES, n_mels=100))
 
 
 def test_the_command_says_what_it_made_and_what_it_could_not(

@@ -1,4 +1,4 @@
-/* Matrices of int8, to the bit those of int8.py up to the last rounding.
+/* Matrices of int8: integers are those of int8.py, but for a tie here and there where rows are scaled.
 
    Reading the weights is what multiplying a few rows takes, so they lie in the order in which they are read. */
 
@@ -34,7 +34,7 @@ static quantisation range_of(float least, float most) {
     return (quantisation){scale, zero < 0 ? 0 : zero > 255 ? 255 : (int32_t)zero};
 }
 
-#define ROWS_AT_ONCE 16
+#define ROWS_AT_ONCE TILE
 
 /* x (n_rows, n) becomes q: each row is divided by its own loudest where the matrix scales rows. In tiles, q is
    (n_rows / TILE, n / TILE_ROW, TILE, TILE_ROW), whose last rows may be of nothing. */
