@@ -56,7 +56,7 @@ def test_an_engine_gives_memory_back_while_its_client_sends_nothing(pair: Server
             return max(memory_of(pid).private for pid in engine_pids(pair))
 
         after_speech = private_bytes()
-        wait_until(lambda: private_bytes() < after_speech - 20_000_000)
+        wait_until(lambda: private_bytes() < after_speech - 5_000_000)
 
 
 def test_a_frozen_engine_counts_as_dead_when_it_owes_an_answer(pair: ServerProcess, phrase: bytes) -> None:
