@@ -106,7 +106,9 @@ def movement(samples: Samples) -> float:
     padded = np.pad(samples, (0, max(0, _WINDOW_SAMPLES - len(samples)))).astype(np.float64)
     frames = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW_SAMPLES)[::_HOP_SAMPLES]
     frames = frames[_near_the_loudest(np.einsum("ij,ij->i", frames, frames) / _WINDOW_SAMPLES)]
-    power = np.concatenate([_bands(part) for part in np.array_split(frames, -(-len(frames) // _FRAMES_AT_ONCE))])
+    window, filters = np.hanning(_WINDOW_SAMPLES), _filters().T
+    parts = np.array_split(frames, -(-len(frames) // _FRAMES_AT_ONCE))
+    power = np.concatenate([np.abs(np.fft.rfft(part * window)) ** 2 @ filters for part in parts])
     bands = np.log(power + power.max() * _FLOOR + _LEAST_POWER)
     shape = bands - bands.mean(axis=1, keepdims=True)
     if len(shape) <= _APART_FRAMES:
@@ -128,10 +130,6 @@ def _frame_power(samples: Samples) -> npt.NDArray[np.float64]:
 
 def _near_the_loudest(power: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     return np.asarray(power >= power.max() * 10 ** (-_LOUD_DB / 10))
-
-
-def _bands(frames: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.asarray(np.abs(np.fft.rfft(frames * np.hanning(_WINDOW_SAMPLES))) ** 2 @ _filters().T)
 
 
 def _filters() -> npt.NDArray[np.float64]:

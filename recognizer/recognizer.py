@@ -496,13 +496,13 @@ def _own_sound(samples: Samples, context: Optional[Context]) -> _Sound:
 
 def _load(settings: RecognizerSettings) -> Loaded:
     device = find_devices(settings.device, count_cards)[0]
-    if device.type != "cpu":
-        return borrow(prepare(settings.size, device, choose_precision(settings.compute, device)), settings.beam_size)
-    library, reason = choose_library(settings.compiled) if settings.compute in ("auto", "int8") else (None, "")
     precision = choose_precision(settings.compute, device)
+    if device.type != "cpu":
+        return borrow(prepare(settings.size, device, precision), settings.beam_size)
+    library, reason = choose_library(settings.compiled) if precision.dtype == "int8" else (None, "")
     loaded = load(settings.size, precision, settings.beam_size, library)
     if loaded.decoder.instructions:
         _log.info("matrices in int8: compiled for %s%s", loaded.decoder.instructions, reason and f", because {reason}")
     elif precision.dtype == "int8":
-        _log.info("matrices in int8: by torch, because %s", reason or "its heads or mels are not of Whisper's sizes")
+        _log.info("matrices in int8: by torch, because %s", reason or "its heads are not of Whisper's size")
     return loaded

@@ -1,8 +1,8 @@
 """`python -m bench.paths`: error rates of the ways that different processors take, each tried on this one.
 
 With which instructions is computed follows from the processor. What it has is switched off by torch's and oneDNN's own
-variables. Three variants of each recording: as it is, at a third of its loudness, and 7 ms later at 0.8
-of it. Nothing is timed, so as many run at once as there are cores.
+variables. Three variants of each recording: as it is, at a third of its loudness, and 7 ms later at 0.8 of it. Nothing
+is timed, so as many run at once as there are cores.
 """
 
 import argparse

@@ -23,7 +23,6 @@ class Packed(NamedTuple):
 
 
 HEAD = 64  # numbers of a head, as every Whisper model has
-_MELS = 16  # of which a Whisper model has several times so many
 
 
 class CompiledSteps:
@@ -145,9 +144,9 @@ class CompiledSteps:
 
 
 def can_compile(dims: ModelDimensions) -> bool:
-    """Whether a model's heads and mels have sizes that are compiled."""
+    """Whether a model's heads have the size that is compiled."""
     audio, text = dims.n_audio_state == dims.n_audio_head * HEAD, dims.n_text_state == dims.n_text_head * HEAD
-    return bool(audio and text and dims.n_mels % _MELS == 0)
+    return bool(audio and text)
 
 
 def _linears(layer: Any) -> Tuple[CompiledLinear, ...]:

@@ -505,11 +505,6 @@ def test_a_model_of_other_heads_stays_with_torch(half: str) -> None:
     assert not can_compile(dataclasses.replace(SIZES, **{f"n_{half}_head": 4}))
 
 
-def test_a_model_of_other_mels_stays_with_torch() -> None:
-    assert can_compile(dataclasses.replace(SIZES, n_mels=128))
-    assert not can_compile(dataclasses.replace(SIZES, n_mels=100))
-
-
 def test_the_command_says_what_it_made_and_what_it_could_not(
     built: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

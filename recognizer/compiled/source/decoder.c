@@ -300,9 +300,7 @@ static void weigh_rows(void *of, int64_t first, int64_t end) {
     const weighing *w = of;
     for (int64_t row = first; row < end; row++) {
         const float *logits = w->logits + row * w->n_vocab;
-        float most = largest(logits, w->n_among), sum = 0;
-        for (int64_t i = 0; i < w->n_among; i++) sum += exponential(logits[i] - most);
-        w->logprobs[row] = logits[w->tokens[row]] - most - logf(sum);
+        w->logprobs[row] = logits[w->tokens[row]] - log_sum(logits, w->n_among);
     }
 }
 
@@ -392,9 +390,8 @@ static void choose_rows(void *of, int64_t first_row, int64_t end_row) {
     const choosing *c = of;
     for (int64_t row = first_row; row < end_row; row++) {
         const float *logits = c->logits + row * c->n;
-        float *values = c->values + row * c->k, most = largest(logits, c->n), sum = 0;
+        float *values = c->values + row * c->k, whole = log_sum(logits, c->n);
         int64_t *indices = c->indices + row * c->k;
-        for (int64_t i = 0; i < c->n; i++) sum += exponential(logits[i] - most);
         for (int64_t place = 0; place < c->k; place++) values[place] = -INFINITY, indices[place] = 0;
         for (int64_t first = 0; first < c->n; first += WIDTH) {
             int64_t end = smaller(first + WIDTH, c->n);
@@ -408,7 +405,7 @@ static void choose_rows(void *of, int64_t first_row, int64_t end_row) {
                 values[place] = logits[i], indices[place] = i;
             }
         }
-        for (int64_t place = 0; place < c->k; place++) values[place] -= most + logf(sum);
+        for (int64_t place = 0; place < c->k; place++) values[place] -= whole;
     }
 }
 

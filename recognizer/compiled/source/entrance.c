@@ -88,7 +88,7 @@ static void convolve(const convolution *of, const number *frames, int64_t n, flo
 
 INLINE void copy_frames(const float *x, int64_t n, number *frames) {
 #if HAS_TILES
-    for (int64_t i = 0; i < n; i += TILE) _mm256_storeu_si256((__m256i *)(frames + i), rounded(_mm512_loadu_ps(x + i)));
+    round_to_bfloats(x, n, frames);
 #else
     memcpy(frames, x, n * sizeof(float));
 #endif

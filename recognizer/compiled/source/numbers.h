@@ -71,7 +71,7 @@ INLINE vector numbers_at(const void *n, int64_t i, const int kind) {
 }
 
 /* n numbers, each to the nearest, to an even one of two as near. */
-INLINE void round_to_bfloats(const float *x, int64_t n, bfloat *y) {
+INLINE void round_to_bfloats(const float *restrict x, int64_t n, bfloat *restrict y) {
     for (int64_t i = 0; i < n; i++) {
         uint32_t bits;
         memcpy(&bits, x + i, sizeof bits);
@@ -150,6 +150,13 @@ INLINE float smallest(const float *x, int64_t n) {
 #pragma omp simd reduction(min : least)
     for (int64_t i = 0; i < n; i++) least = x[i] < least ? x[i] : least;
     return least;
+}
+
+/* The logarithm of the sum of e^x. */
+INLINE float log_sum(const float *x, int64_t n) {
+    float most = largest(x, n), sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += exponential(x[i] - most);
+    return most + logf(sum);
 }
 
 /* Sums of products of `rows` rows of n numbers, so many apart, with a pack of columns (n, WIDTH). */
