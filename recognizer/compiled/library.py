@@ -27,6 +27,7 @@ class Matrix(ctypes.Structure):
 
     _fields_ = (
         *((name, _POINTER) for name in ("weights", "scales", "sums", "bias")),
+        *((name, _POINTER) for name in ("outliers", "outlier_inputs", "outliers_before")),
         *((name, _COUNT) for name in ("n_in", "n_out", "scales_rows")),
     )
 
@@ -80,7 +81,7 @@ class Convolution(ctypes.Structure):
     """`convolution` of entrance.c."""
 
     _fields_ = (
-        *((name, _POINTER) for name in ("weights", "bias")),
+        *((name, _POINTER) for name in ("weights", "units", "bias")),
         *((name, _COUNT) for name in ("n_in", "n_out", "stride")),
     )
 
@@ -140,6 +141,7 @@ class Library:
         library.warp.argtypes = (_POINTER, _COUNT, _COUNT, _POINTER)
         self._library: Any = library
         self.width: int = library.width()
+        self.adds_in_shorts = bool(library.adds_in_shorts())
         self.threads = 1
 
     def multiply(self, matrix: Matrix, x: Tensor) -> Tensor:

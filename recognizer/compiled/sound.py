@@ -1,7 +1,7 @@
 """A FastEncoder by compiled code: its entrance, and its layers."""
 
 import functools
-from typing import Any, List, Sequence
+from typing import Any, List, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from recognizer.compiled.matrices import CompiledLinear, lay_in_order, norm_of
 from recognizer.int8 import quantize
 
 _TILE = 16  # of tiles.h
+_RIGHT_MOST = 2047  # of shorts.h
 
 
 class CompiledEntrance:
@@ -25,12 +26,11 @@ class CompiledEntrance:
     def __init__(self, library: Library, convolutions: Sequence[Any]) -> None:
         self._library = library
         pack = _in_tiles if library.has_tiles else functools.partial(_in_packs, library.width)
-        weights = [pack(of.weight) for of in convolutions]
-        biases = [of.bias.detach() for of in convolutions]
-        self._kept = [*weights, *biases]
+        packed = [(*pack(of.weight.detach()), of.bias.detach()) for of in convolutions]
+        self._kept = packed
         self._convolutions = [
-            Convolution(packs.data_ptr(), bias.data_ptr(), of.weight.shape[1], of.weight.shape[0], of.stride)
-            for of, packs, bias in zip(convolutions, weights, biases)
+            Convolution(*(tensor.data_ptr() for tensor in tensors), of.weight.shape[1], of.weight.shape[0], of.stride)
+            for of, tensors in zip(convolutions, packed)
         ]
 
     def embed(self, mel: Tensor, positions: Tensor) -> Tensor:
@@ -38,20 +38,21 @@ class CompiledEntrance:
         return self._library.embed(self._convolutions, mel, positions)
 
 
-def _in_packs(width: int, weight: Tensor) -> Tensor:
-    """(n_out, n_in, 3) → (n_out / width, 3 * n_in, width)."""
+def _in_packs(width: int, weight: Tensor) -> Tuple[Tensor, Tensor]:
+    """(n_out, n_in, 3) → 16 bits (n_out / width, 3 * n_in / 2, width, 2), and units of each output."""
     n_out = len(weight)
-    rows = weight.detach().transpose(1, 2).reshape(n_out // width, width, -1)
-    return rows.transpose(1, 2).contiguous()
+    units = weight.abs().amax((1, 2)).clamp(min=1e-6) / _RIGHT_MOST
+    rows = (weight / units[:, None, None]).round().short().transpose(1, 2).reshape(n_out // width, width, -1, 2)
+    return rows.transpose(1, 2).contiguous(), units
 
 
-def _in_tiles(weight: Tensor) -> Tensor:
-    """(n_out, n_in, 3) → pairs of bfloat16 (n_out / 32, 3 * n_in / 32, 2, 16, 16, 2), filled up with zeros."""
+def _in_tiles(weight: Tensor) -> Tuple[Tensor, Tensor]:
+    """(n_out, n_in, 3) → pairs of bfloat16 (n_out / 32, 3 * n_in / 32, 2, 16, 16, 2), filled up with zeros; units."""
     n_out = len(weight)
-    rows = weight.detach().transpose(1, 2).reshape(n_out, -1)
+    rows = weight.transpose(1, 2).reshape(n_out, -1)
     rows = pad(rows, (0, -rows.shape[1] % (2 * _TILE))).bfloat16()
     tiles = rows.view(n_out // (2 * _TILE), 2, _TILE, -1, _TILE, 2)  # the columns of a tile are outputs
-    return tiles.permute(0, 3, 1, 4, 2, 5).contiguous()
+    return tiles.permute(0, 3, 1, 4, 2, 5).contiguous(), torch.ones(n_out)
 
 
 class CompiledLayer:

@@ -88,7 +88,7 @@ def are_near(found: Tensor, right: Tensor) -> bool:
 
 @settings(deadline=None, max_examples=60)
 @given(
-    shape=st.tuples(st.integers(1, 70), st.sampled_from([4, 64, 512, 2048]), st.integers(1, 200)),
+    shape=st.tuples(st.integers(1, 70), st.sampled_from([8, 64, 512, 2048]), st.integers(1, 200)),
     loudness=st.sampled_from([1e-4, 1.0, 300.0]),
     has_bias=st.booleans(),
     seed=st.integers(0, 2**31),
@@ -104,6 +104,16 @@ def test_a_matrix_is_that_of_torch(
     one_rounding = (x.amax() - x.amin()).clamp(min=1e-6) / 255 * linear.weight.abs().amax()
     assert found.shape == right.shape
     assert float((found - right).abs().amax()) <= 2 * float(one_rounding) + 1e-5 * float(right.abs().amax())
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_weights_that_are_all_as_large_as_can_be_are_multiplied_as_by_torch(library: Library, sign: int) -> None:
+    """Where four products are added in 16 bits, these do not fit."""
+    torch.manual_seed(0)
+    linear = nn.Linear(64, 40).requires_grad_(False)
+    linear.weight.copy_(sign * (1 - 2 * torch.eye(40, 64)))
+    x = torch.cat((torch.ones(9, 64), torch.rand(9, 64)))
+    torch.testing.assert_close(CompiledLinear(library, linear)(x), Int8Linear(linear)(x))
 
 
 @pytest.mark.parametrize("shift", [-30.0, 0.0, 0.1, 7.0])

@@ -92,7 +92,7 @@ def test_silence_behind_the_sound_is_heard(library: Library) -> None:
 @torch.inference_mode()
 def test_the_entrance_is_torchs(library: Library) -> None:
     compiled, by_torch = (encoder_of(one, knows_silence=False) for one in (library, None))
-    off = 0.003 if library.has_tiles else 1e-5  # of bfloat16 and of float32
+    off = 0.003 if library.has_tiles else 0.001  # of bfloat16 and of 16 bits
     for positions in POSITIONS:
         mel = mel_of(positions)
         torch.testing.assert_close(compiled._embed(mel), by_torch._embed(mel), rtol=off, atol=off)

@@ -26,6 +26,7 @@ typedef struct {
 } decoder;
 
 int64_t width(void) { return WIDTH; }
+int adds_in_shorts(void) { return LANES == 8; }
 
 /* x (n_rows, n_in) → y (n_rows, n_out); 0 or NO_MEMORY. */
 int multiply(const matrix *m, const float *x, int64_t n_rows, float *y, int64_t threads) {
@@ -105,7 +106,7 @@ static void attend_alone(
 /* What a layer is to listen to: keys (n_head, n, HEAD), heads so many numbers apart → packs of heard. */
 void pack(const bfloat *keys, int64_t keys_stride, int64_t n_head, int64_t n, bfloat *packs) {
     for (int64_t head = 0; head < n_head; head++)
-        pack_short_keys(keys + head * keys_stride, n, packs + head * padded(n) * HEAD);
+        pack_keys(keys + head * keys_stride, n, packs + head * padded(n) * HEAD);
 }
 
 /* --- the decoder ------------------------------------------------------------------------------ */
@@ -138,7 +139,7 @@ static void split_heads(void *of, int64_t first, int64_t end) {
             if (head >= s->n_head)
                 memcpy(s->values + ((head - s->n_head) * s->n + begin) * HEAD, some, n * HEAD * sizeof(bfloat));
             else if (s->is_packed)
-                pack_short_keys(some, n, s->keys + (head * n_kept + begin) * HEAD);
+                pack_keys(some, n, s->keys + (head * n_kept + begin) * HEAD);
             else
                 memcpy(s->keys + (head * n_kept + begin) * HEAD, some, n * HEAD * sizeof(bfloat));
         }
@@ -208,8 +209,8 @@ static void attend_to_sound(void *of_heads, int64_t first_head, int64_t end_head
                 told = a->told + i * a->of->n * sound->n;
         const bfloat *packs = sound->packs + head * padded(sound->n) * HEAD;
         const bfloat *values = sound->values + head * sound->values_stride;
-        asked of = {packs, values, sound->n, 0, 0, a->scores + head * a->n_scores, padded(sound->n)};
-        attend(&of, a->query + head * HEAD, d->n_state, a->of->n, told, a->out + head * HEAD, d->n_state, OF_BFLOATS);
+        asked of = {packs, values, sound->n, a->scores + head * a->n_scores, padded(sound->n)};
+        attend(&of, a->query + head * HEAD, d->n_state, a->of->n, told, a->out + head * HEAD, d->n_state);
     }
 }
 

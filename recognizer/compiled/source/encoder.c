@@ -1,7 +1,8 @@
-/* The layers of Whisper's encoder: int8 matrices, float32 between them. By tiles, attention multiplies in bfloat16. */
+/* The layers of Whisper's encoder: int8 matrices, float32 between them. Attention multiplies in bfloat16 where there
+   are tiles, else in 16 bits. */
 
-#include "attention.h"
 #include "matrices.h"
+#include "short_attention.h"
 #include "tiled_attention.h"
 
 #define TOGETHER 256 /* positions between two large matrices, which stay in the processor's cache (layers.py) */
@@ -25,7 +26,9 @@ typedef struct {
     const layer *l;
     const sound *s;
     const float *qkv;
-    float *packs, *out; /* packs of a head: of keys; or tiles of keys, then of values, which take as much room */
+    packed_head *heads;
+    uint8_t *packs;
+    float *out;
     _Atomic int failed;
 } hearing;
 
@@ -43,53 +46,34 @@ static void keep_heads(void *of, int64_t first, int64_t end) {
                     kept_of(h, half, head) + (h->s->start + row) * HEAD,
                     h->qkv + row * 3 * n_state + (half + 1) * n_state + head * HEAD, HEAD * sizeof(float));
         const float *keys = kept_of(h, 0, head) + h->s->first * HEAD;
-        float *packs = h->packs + head * padded(n_keys) * HEAD;
-#if HAS_TILES
-        tile_keys(keys, n_keys, (bfloat *)packs);
-        tile_values(kept_of(h, 1, head) + h->s->first * HEAD, n_keys, (bfloat *)packs + padded(n_keys) * HEAD);
-#else
-        pack_keys(keys, n_keys, packs);
-#endif
+        const float *values = kept_of(h, 1, head) + h->s->first * HEAD;
+        h->heads[head] = pack_head(keys, values, n_keys, h->packs + head * room_of_head(n_keys));
     }
 }
 
-#if HAS_TILES
-#define ASKING SQUARE /* queries at once */
-#else
-#define ASKING MOST_ROWS
-#endif
 #define QUERIES (96 / ASKING * ASKING) /* of one head in a piece of work */
 
-/* Queries of one head, `scores` has room for padded(n_keys) of ASKING. */
-static void attend_part(const hearing *h, int64_t head, int64_t row, float *scores) {
-    int64_t n_state = h->l->n_state, n_keys = h->s->start + h->s->n - h->s->first;
-    int64_t n_rows = smaller(QUERIES, h->s->n - row);
-    const float *query = h->qkv + row * 3 * n_state + head * HEAD, *packs = h->packs + head * padded(n_keys) * HEAD;
+static void attend_part(const hearing *h, int64_t head, int64_t row, void *room) {
+    int64_t n_state = h->l->n_state, n_rows = smaller(QUERIES, h->s->n - row);
+    const float *query = h->qkv + row * 3 * n_state + head * HEAD;
     float *out = h->out + row * n_state + head * HEAD;
-#if HAS_TILES
-    const bfloat *keys = (const bfloat *)packs;
-    asked_by_tiles a = {keys, keys + padded(n_keys) * HEAD, n_keys, h->s->n_silent, h->s->weight, scores};
+    asked_by_many a = {h->heads + head, h->s->n_silent, h->s->weight, room};
     for (int64_t first = 0; first < n_rows; first += ASKING, query += ASKING * 3 * n_state, out += ASKING * n_state)
-        attend_by_tiles(&a, query, 3 * n_state, smaller(ASKING, n_rows - first), out, n_state);
-#else
-    const float *values = kept_of(h, 1, head) + h->s->first * HEAD;
-    asked a = {packs, values, n_keys, h->s->n_silent, h->s->weight, scores, padded(n_keys)};
-    attend(&a, query, 3 * n_state, n_rows, NULL, out, n_state, OF_FLOATS);
-#endif
+        attend_by_many(&a, query, 3 * n_state, smaller(ASKING, n_rows - first), out, n_state);
 }
 
 static void attend_parts(void *of, int64_t first, int64_t end) {
     hearing *h = of;
     int64_t n_keys = h->s->start + h->s->n - h->s->first, n_parts = (h->s->n + QUERIES - 1) / QUERIES;
-    float *scores = allocate(ASKING * padded(n_keys) * sizeof(float));
-    if (!scores) {
+    void *room = allocate(room_to_ask(n_keys));
+    if (!room) {
         h->failed = 1;
         return;
     }
     begin_tiles();
-    for (int64_t part = first; part < end; part++) attend_part(h, part / n_parts, part % n_parts * QUERIES, scores);
+    for (int64_t part = first; part < end; part++) attend_part(h, part / n_parts, part % n_parts * QUERIES, room);
     end_tiles();
-    free(scores);
+    free(room);
 }
 
 typedef struct {
@@ -119,15 +103,18 @@ static int is_possible(const sound *s) {
 int hear(const layer *l, const sound *s, int64_t threads) {
     if (!is_possible(s)) return IMPOSSIBLE;
     int64_t n = s->n, n_state = l->n_state, n_keys = s->start + n - s->first, together = smaller(n, TOGETHER);
-    int64_t wide = larger(3 * n, 4 * together), packs = l->n_head * padded(n_keys) * HEAD;
+    int64_t wide = larger(3 * n, 4 * together), packs = l->n_head * room_of_head(n_keys);
     int64_t room = larger(room_of(n, n_state), room_of(together, 4 * n_state));
-    float *normed = allocate((n * n_state + wide * n_state + packs) * sizeof(float) + room);
+    float *normed = allocate((n + wide) * n_state * sizeof(float) + packs + l->n_head * sizeof(packed_head) + room);
     if (!normed) return NO_MEMORY;
-    float *broad = normed + n * n_state, *packed = broad + wide * n_state, *rest = packed + packs;
+    float *broad = normed + n * n_state;
+    uint8_t *packed = (uint8_t *)(broad + wide * n_state);
+    packed_head *heads = (packed_head *)(packed + packs);
+    void *rest = heads + l->n_head;
     gather(threads);
     normalise_all(&l->attn_norm, s->x, n, n_state, normed);
     multiply_with(&l->qkv, normed, n, KEEP, broad, rest);
-    hearing h = {l, s, broad, packed, normed, 0};
+    hearing h = {l, s, broad, heads, packed, normed, 0};
     share(keep_heads, &h, l->n_head, 1);
     share(attend_parts, &h, l->n_head * ((n + QUERIES - 1) / QUERIES), 1);
     multiply_with(&l->out, normed, n, ADD, s->x, rest);

@@ -1,13 +1,15 @@
-/* Whisper's encoder up to its first layer: two convolutions. By tiles they multiply in bfloat16, else in float32. */
+/* Whisper's encoder up to its first layer: two convolutions. By tiles they multiply in bfloat16, else in 16 bits. */
 
+#include "shorts.h"
 #include "team.h"
 #include "tiles.h"
 
-/* Over three frames. Weights (n_out / WIDTH, 3 * n_in, WIDTH); or pairs of bfloat16 (n_out / SQUARE, BLOCKS, 2, TILE,
-   TILE, 2), where each block has as much of three frames as the row of a tile. */
+/* Over three frames. Weights in 16 bits (n_out / WIDTH, 3 * n_in / 2, WIDTH, 2), in units of each
+   output; or in bfloat16 (n_out / SQUARE, BLOCKS, 2, TILE, TILE, 2), where each block has as much of three frames as
+   the row of a tile. */
 typedef struct {
     const void *weights;
-    const float *bias;
+    const float *units, *bias;
     int64_t n_in, n_out, stride;
 } convolution;
 
@@ -15,13 +17,14 @@ typedef struct {
 typedef bfloat number;
 #define OUTPUTS SQUARE
 #else
-typedef float number;
+typedef int16_t number;
 #define OUTPUTS WIDTH
 #endif
 
 typedef struct {
     const convolution *c;
     const number *frames; /* as many as `y` needs, with one before them and one behind */
+    float unit;           /* of their numbers */
     int64_t n;
     float *y; /* (n, n_out) */
 } convolving;
@@ -29,9 +32,12 @@ typedef struct {
 #define FRAMES 96 /* of a block of outputs in a piece of work: some of MOST_ROWS, of SQUARE */
 
 INLINE void finish_row(const convolving *c, const float *sums, int64_t row, int64_t first) {
-    const float *bias = c->c->bias + first;
+    const float *units = c->c->units + first, *bias = c->c->bias + first;
     float *y = c->y + row * c->c->n_out + first;
-    for (int i = 0; i < OUTPUTS; i++) y[i] = gelu(sums[i] + bias[i]);
+    for (int i = 0; i < OUTPUTS; i += LANES) {
+        vector unit = c->unit * *(const vector *)(units + i);
+        *(vector *)(y + i) = gelu(*(const vector *)(sums + i) * unit + *(const vector *)(bias + i));
+    }
 }
 
 #if HAS_TILES
@@ -60,7 +66,7 @@ INLINE int64_t frames_for(const convolution *c, int64_t n) { return n * c->strid
 INLINE void convolve_rows(const convolving *c, int64_t first, int64_t row, const int rows) {
     vector sums[MOST_ROWS][COLUMNS];
     int64_t step = c->c->stride * c->c->n_in, n = 3 * c->c->n_in;
-    add_up(c->frames + row * step, step, (const float *)c->c->weights + first * n, n, sums, OF_FLOATS, rows);
+    add_up_shorts(c->frames + row * step, step, (const int16_t *)c->c->weights + first * n, n, sums, rows);
     for (int i = 0; i < rows; i++) finish_row(c, (const float *)sums[i], row + i, first);
 }
 
@@ -81,17 +87,21 @@ static void convolve_parts(void *of, int64_t first, int64_t end) {
     }
 }
 
-static void convolve(const convolution *of, const number *frames, int64_t n, float *y) {
-    convolving c = {of, frames, n, y};
-    share(convolve_parts, &c, (n + FRAMES - 1) / FRAMES * (of->n_out / OUTPUTS), 1);
-}
+/* What n numbers are counted in. */
+INLINE float unit_of(const float *x, int64_t n) { return HAS_TILES ? 1.0f : 1.0f / scale_to(LEFT_MOST, x, n); }
 
-INLINE void copy_frames(const float *x, int64_t n, number *frames) {
+INLINE void copy_frames(const float *x, int64_t n, float unit, number *frames) {
 #if HAS_TILES
+    (void)unit;
     round_to_bfloats(x, n, frames);
 #else
-    memcpy(frames, x, n * sizeof(float));
+    round_to_shorts(x, n, 1.0f / unit, frames);
 #endif
+}
+
+static void convolve(const convolution *of, const number *frames, float unit, int64_t n, float *y) {
+    convolving c = {of, frames, unit, n, y};
+    share(convolve_parts, &c, (n + FRAMES - 1) / FRAMES * (of->n_out / OUTPUTS), 1);
 }
 
 /* Log-mel (n_mels, 2 * n) of any frames → what the first layer hears (n, n_state), with `positions` (n, n_state) added.
@@ -104,16 +114,18 @@ int embed(
     float *felt = allocate(n_frames * n_state * sizeof(float) + larger(of_mel, of_felt) * sizeof(number));
     if (!felt) return NO_MEMORY;
     number *frames = (number *)(felt + n_frames * n_state);
+    float unit = unit_of(mel, n_mels * n_frames);
     memset(frames, 0, of_mel * sizeof(number));
     for (int64_t frame = 0; frame < n_frames; frame++) {
         for (int64_t i = 0; i < n_mels; i++) felt[i] = mel[i * n_frames + frame];
-        copy_frames(felt, n_mels, frames + (frame + 1) * n_mels);
+        copy_frames(felt, n_mels, unit, frames + (frame + 1) * n_mels);
     }
     gather(threads);
-    convolve(first, frames, n_frames, felt);
+    convolve(first, frames, unit, n_frames, felt);
     memset(frames, 0, of_felt * sizeof(number));
-    copy_frames(felt, n_frames * n_state, frames + n_state);
-    convolve(second, frames, n, x);
+    unit = unit_of(felt, n_frames * n_state);
+    copy_frames(felt, n_frames * n_state, unit, frames + n_state);
+    convolve(second, frames, unit, n, x);
     disband();
     for (int64_t i = 0; i < n * n_state; i++) x[i] += positions[i];
     free(felt);

@@ -12,9 +12,11 @@
    comes in is divided by its loudest. */
 typedef struct {
     const int8_t *weights;
-    const float *scales; /* n_out, filled up */
-    const int32_t *sums; /* of each output's weights, filled up */
-    const float *bias;   /* n_out, filled up */
+    const float *scales;    /* n_out, filled up */
+    const int32_t *sums;    /* of each output's weights, filled up */
+    const float *bias;      /* n_out, filled up */
+    const int8_t *outliers; /* where products are added in 16 bits: (n, WIDTH, 4), what is not in `weights` */
+    const int32_t *outlier_inputs, *outliers_before; /* the first input of each; how many stand before a block */
     int64_t n_in, n_out, scales_rows;
 } matrix;
 
@@ -94,7 +96,9 @@ static void quantise(incoming *in, int64_t n_rows) {
 
 /* Sums of products of `rows` rows of q with a block of outputs. */
 #if LANES == 16
-INLINE void dots(const int8_t *weights, const uint8_t *q, int64_t n_in, int32_t sums[][WIDTH], const int rows) {
+INLINE void dots(const matrix *m, int64_t block, const uint8_t *q, int32_t sums[][WIDTH], const int rows) {
+    int64_t n_in = m->n_in;
+    const int8_t *weights = m->weights + block * WIDTH * n_in;
     __m512i sum[MOST_ROWS][COLUMNS];
     for (int row = 0; row < rows; row++)
         for (int part = 0; part < COLUMNS; part++) sum[row][part] = _mm512_setzero_si512();
@@ -116,24 +120,43 @@ INLINE void dots(const int8_t *weights, const uint8_t *q, int64_t n_in, int32_t 
         for (int part = 0; part < COLUMNS; part++) _mm512_storeu_si512(sums[row] + 16 * part, sum[row][part]);
 }
 #else
-INLINE void dots(const int8_t *weights, const uint8_t *q, int64_t n_in, int32_t sums[][WIDTH], const int rows) {
+INLINE __m256i four_times(const uint8_t *q) {
+    int32_t four;
+    memcpy(&four, q, 4);
+    return _mm256_set1_epi32(four);
+}
+
+/* Four products are added in 16 bits, into which they fit as outliers stand apart. */
+INLINE void dots(const matrix *m, int64_t block, const uint8_t *q, int32_t sums[][WIDTH], const int rows) {
     __m256i sum[MOST_ROWS][COLUMNS], ones = _mm256_set1_epi16(1);
+    int64_t n_in = m->n_in;
+    const int8_t *weights = m->weights + block * WIDTH * n_in;
     for (int row = 0; row < rows; row++) sum[row][0] = sum[row][1] = _mm256_setzero_si256();
-    UNROLL for (int64_t k = 0; k < n_in; k += 4, weights += 4 * WIDTH) {
-        __m256i w[COLUMNS];
-        for (int part = 0; part < COLUMNS; part++) {
-            _mm_prefetch((const char *)weights + 32 * part + AHEAD, _MM_HINT_T1);
-            w[part] = _mm256_loadu_si256((const __m256i *)(weights + 32 * part));
-        }
+    UNROLL for (int64_t k = 0; k < n_in; k += 8, weights += 8 * WIDTH) {
+        __m256i w[2][COLUMNS];
+        for (int half = 0; half < 2; half++)
+            for (int part = 0; part < COLUMNS; part++) {
+                const int8_t *here = weights + 4 * WIDTH * half + 32 * part;
+                _mm_prefetch((const char *)here + AHEAD, _MM_HINT_T1);
+                w[half][part] = _mm256_loadu_si256((const __m256i *)here);
+            }
         for (int row = 0; row < rows; row++) {
-            int32_t four;
-            memcpy(&four, q + row * n_in + k, 4);
-            __m256i in = _mm256_set1_epi32(four);
-            for (int part = 0; part < COLUMNS; part++) /* two products fit into 16 bits, as weights have 7 */
-                sum[row][part] =
-                    _mm256_add_epi32(sum[row][part], _mm256_madd_epi16(_mm256_maddubs_epi16(in, w[part]), ones));
+            __m256i in = four_times(q + row * n_in + k), next = four_times(q + row * n_in + k + 4);
+            for (int part = 0; part < COLUMNS; part++) {
+                __m256i fours =
+                    _mm256_add_epi16(_mm256_maddubs_epi16(in, w[0][part]), _mm256_maddubs_epi16(next, w[1][part]));
+                sum[row][part] = _mm256_add_epi32(sum[row][part], _mm256_madd_epi16(fours, ones));
+            }
         }
     }
+    for (int32_t i = m->outliers_before[block]; i < m->outliers_before[block + 1]; i++)
+        for (int part = 0; part < COLUMNS; part++) {
+            __m256i w = _mm256_loadu_si256((const __m256i *)(m->outliers + i * 4 * WIDTH + 32 * part));
+            for (int row = 0; row < rows; row++) {
+                __m256i twos = _mm256_maddubs_epi16(four_times(q + row * n_in + m->outlier_inputs[i]), w);
+                sum[row][part] = _mm256_add_epi32(sum[row][part], _mm256_madd_epi16(twos, ones));
+            }
+        }
     for (int row = 0; row < rows; row++)
         for (int part = 0; part < COLUMNS; part++)
             _mm256_storeu_si256((__m256i *)(sums[row] + 8 * part), sum[row][part]);
@@ -160,7 +183,7 @@ INLINE void finish(const multiplication *p, int64_t row, int64_t first, const in
     for (int i = 0; i < width; i++)
         whole[i] = (float)(sums[i] - zero * of_weights[i]) * (scale * scales[i]) * louder + bias[i];
     if (p->then == GELU)
-        for (int i = 0; i < width; i++) whole[i] = gelu(whole[i]);
+        for (int i = 0; i < width; i += LANES) *(vector *)(whole + i) = gelu(*(vector *)(whole + i));
     if (m->n_out - first < width) {
         for (int64_t i = 0; i < m->n_out - first; i++) y[i] = p->then == ADD ? y[i] + whole[i] : whole[i];
     } else if (p->then == ADD) {
@@ -177,8 +200,7 @@ static void multiply_blocks(void *of, int64_t first, int64_t end) {
     for (int64_t block = first; block < end; block++)
         for (int64_t row = 0; row < p->n_rows; row += MOST_ROWS) {
             int rows = (int)smaller(MOST_ROWS, p->n_rows - row);
-            const int8_t *weights = p->m->weights + block * WIDTH * n_in;
-            WITH_ROWS(rows, dots, weights, p->in->q + row * n_in, n_in, sums)
+            WITH_ROWS(rows, dots, p->m, block, p->in->q + row * n_in, sums)
             for (int i = 0; i < rows; i++) finish(p, row + i, block * WIDTH, sums[i], WIDTH);
         }
 }

@@ -30,8 +30,6 @@
 typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef uint16_t bfloat; /* the upper half of a float */
 
-enum { OF_FLOATS, OF_BFLOATS, OF_BYTES }; /* what is multiplied */
-
 enum { NO_MEMORY = 1, IMPOSSIBLE = 2 }; /* what functions return that cannot do it */
 
 /* `function` of arguments and a number of rows, 1 to MOST_ROWS, that the compiler knows: each has its own registers. */
@@ -59,10 +57,8 @@ enum { NO_MEMORY = 1, IMPOSSIBLE = 2 }; /* what functions return that cannot do 
 /* Memory that begins where a vector does: how a sum is cut must not depend on who computes it. */
 INLINE void *allocate(size_t n_bytes) { return aligned_alloc(64, (n_bytes + 64) / 64 * 64); }
 
-/* A vector of n numbers from the i-th on. */
-INLINE vector numbers_at(const void *n, int64_t i, const int kind) {
-    if (kind == OF_FLOATS) return *(const vector *)((const float *)n + i);
-    const bfloat *x = (const bfloat *)n + i;
+/* A vector of numbers from there on. */
+INLINE vector numbers_at(const bfloat *x) {
 #if LANES == 16
     return (vector)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)x)), 16);
 #else
@@ -101,13 +97,21 @@ INLINE float exponential(float x) {
     return p * power.f;
 }
 
+/* Up to ±most, and no further. */
+INLINE vector within(vector x, float most) {
+#if LANES == 16
+    return (vector)_mm512_min_ps(_mm512_max_ps((__m512)x, _mm512_set1_ps(-most)), _mm512_set1_ps(most));
+#else
+    return (vector)_mm256_min_ps(_mm256_max_ps((__m256)x, _mm256_set1_ps(-most)), _mm256_set1_ps(most));
+#endif
+}
+
 /* x Φ(x), where Φ(x) = 1/2 + x P(2 x² / 5² - 1) up to ±5, and goes no further; P is of least squares, weighted until no
    error stood out: off by at most 3e-6 and 3e-7 |x|. Without a division, which takes as long as all of this. */
-INLINE float gelu(float x) {
-    float near = x < -5.0f ? -5.0f : x > 5.0f ? 5.0f : x;
-    float u = near * near * 0.08f - 1.0f;
-    float p = 4.955268814e-4f;
-    p = p * u - 1.517424244e-3f;
+INLINE vector gelu(vector x) {
+    vector near = within(x, 5.0f);
+    vector u = near * near * 0.08f - 1.0f;
+    vector p = u * 4.955268814e-4f - 1.517424244e-3f;
     p = p * u + 1.997067360e-3f;
     p = p * u - 2.908816561e-3f;
     p = p * u + 6.168297958e-3f;
@@ -157,19 +161,4 @@ INLINE float log_sum(const float *x, int64_t n) {
     float most = largest(x, n), sum = 0;
     for (int64_t i = 0; i < n; i++) sum += exponential(x[i] - most);
     return most + logf(sum);
-}
-
-/* Sums of products of `rows` rows of n numbers, so many apart, with a pack of columns (n, WIDTH). */
-INLINE void add_up(
-    const float *x, int64_t stride, const void *pack, int64_t n, vector sums[][COLUMNS], const int kind,
-    const int rows) {
-    for (int row = 0; row < rows; row++)
-        for (int column = 0; column < COLUMNS; column++) sums[row][column] = (vector){0};
-    for (int64_t i = 0; i < n; i++) {
-        vector columns[COLUMNS];
-        for (int column = 0; column < COLUMNS; column++)
-            columns[column] = numbers_at(pack, i * WIDTH + column * LANES, kind);
-        for (int row = 0; row < rows; row++)
-            for (int column = 0; column < COLUMNS; column++) sums[row][column] += x[row * stride + i] * columns[column];
-    }
 }

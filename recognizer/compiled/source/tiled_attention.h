@@ -7,6 +7,7 @@
 
 #if HAS_TILES
 
+#define ASKING SQUARE /* queries at once */
 #define HALVES (HEAD / BFLOATS)
 
 /* Keys (n, HEAD) → tiles (padded(n) / TILE, HALVES) of pairs of numbers (TILE, TILE keys, 2), those that are missing
@@ -38,14 +39,30 @@ static void tile_values(const float *values, int64_t n, bfloat *packs) {
     }
 }
 
-/* What queries ask, of which the first `n_heavy` keys count e^`weight` times; `scores` has room for padded(n) of SQUARE
-   queries. */
+/* Keys and values of a head, as above. */
 typedef struct {
     const bfloat *keys, *values;
-    int64_t n, n_heavy;
+    int64_t n;
+} packed_head;
+
+INLINE int64_t room_of_head(int64_t n_keys) { return padded(n_keys) * HEAD * 2 * (int64_t)sizeof(bfloat); }
+
+static packed_head pack_head(const float *keys, const float *values, int64_t n, void *room) {
+    bfloat *of_keys = room, *of_values = of_keys + padded(n) * HEAD;
+    tile_keys(keys, n, of_keys);
+    tile_values(values, n, of_values);
+    return (packed_head){of_keys, of_values, n};
+}
+
+/* What queries ask of a head, of whose keys the first `n_heavy` count e^`weight` times. */
+typedef struct {
+    const packed_head *head;
+    int64_t n_heavy;
     float weight;
-    float *scores;
-} asked_by_tiles;
+    void *room;
+} asked_by_many;
+
+INLINE int64_t room_to_ask(int64_t n_keys) { return ASKING * padded(n_keys) * (int64_t)sizeof(float); }
 
 /* Scores (n) become their softmax times what is returned, in bfloat16 at the same place, with zeros up to padded(n). */
 INLINE float soften_to_bfloats(float *scores, int64_t n) {
@@ -57,12 +74,12 @@ INLINE float soften_to_bfloats(float *scores, int64_t n) {
     return sum;
 }
 
-/* One head of up to SQUARE queries, rows so many floats apart → out, likewise. */
-static void attend_by_tiles(
-    const asked_by_tiles *a, const float *query, int64_t query_stride, int64_t n_rows, float *out, int64_t out_stride) {
+/* One head of up to ASKING queries, rows so many floats apart → out, likewise. */
+static void attend_by_many(
+    const asked_by_many *a, const float *query, int64_t query_stride, int64_t n_rows, float *out, int64_t out_stride) {
     bfloat queries[2][HALVES][TILE][BFLOATS] __attribute__((aligned(64)));
-    float sums[SQUARE][SQUARE] __attribute__((aligned(64))), shares[SQUARE];
-    int64_t n_keys = padded(a->n), scores_row = n_keys * (int64_t)sizeof(float);
+    float sums[SQUARE][SQUARE] __attribute__((aligned(64))), shares[SQUARE], *all = a->room;
+    int64_t n_keys = padded(a->head->n), scores_row = n_keys * (int64_t)sizeof(float);
     int is_half = n_rows <= TILE;
     memset(queries, 0, sizeof queries);
     for (int64_t row = 0; row < n_rows; row++)
@@ -74,17 +91,17 @@ static void attend_by_tiles(
         }
     tiles asking = {queries, TILE_ROW, sizeof queries[0], TILE_BYTES};
     for (int64_t key = 0; key < n_keys; key += SQUARE) {
-        tiles keys = {a->keys + key * HEAD, TILE_ROW, HALVES * TILE_BYTES, TILE_BYTES};
-        multiply_tiles(&asking, &keys, HALVES, is_half, a->scores + key, scores_row, OF_BFLOATS);
+        tiles keys = {a->head->keys + key * HEAD, TILE_ROW, HALVES * TILE_BYTES, TILE_BYTES};
+        multiply_tiles(&asking, &keys, HALVES, is_half, all + key, scores_row, OF_BFLOATS);
     }
     for (int64_t row = 0; row < n_rows; row++) {
-        float *scores = a->scores + row * n_keys;
+        float *scores = all + row * n_keys;
         for (int64_t i = 0; i < a->n_heavy; i++) scores[i] += a->weight;
-        shares[row] = 1.0f / soften_to_bfloats(scores, a->n);
+        shares[row] = 1.0f / soften_to_bfloats(scores, a->head->n);
     }
-    tiles mixing = {a->scores, scores_row, TILE * scores_row, TILE_ROW};
+    tiles mixing = {all, scores_row, TILE * scores_row, TILE_ROW};
     for (int64_t part = 0; part < HEAD; part += SQUARE) {
-        tiles values = {a->values + part * BFLOATS, TILE_ROW, TILE_BYTES, HEAD / TILE * TILE_BYTES};
+        tiles values = {a->head->values + part * BFLOATS, TILE_ROW, TILE_BYTES, HEAD / TILE * TILE_BYTES};
         multiply_tiles(&mixing, &values, n_keys / BFLOATS, is_half, sums, sizeof sums[0], OF_BFLOATS);
         for (int64_t row = 0; row < n_rows; row++)
             for (int i = 0; i < SQUARE; i++) out[row * out_stride + part + i] = shares[row] * sums[row][i];

@@ -13,6 +13,8 @@
 #if defined(__AMX_INT8__) && defined(__AMX_BF16__) && defined(__AVX512BF16__)
 #define HAS_TILES 1
 
+enum { OF_BFLOATS, OF_BYTES }; /* what is multiplied */
+
 #define BFLOATS (TILE_ROW / (int64_t)sizeof(bfloat)) /* in the row of a tile */
 
 /* Tiles of one factor, so many bytes apart: rows of a tile, the second of two tiles, the next two. In those of the
