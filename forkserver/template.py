@@ -26,7 +26,8 @@ from recognizer import RecognizerError
 from recognizer.devices import count_cards_aside, find_devices
 from recognizer.loading import borrow
 from recognizer.memory import is_out_of_memory
-from recognizer.recognizer import Recognizer, RecognizerSettings
+from recognizer.recognizer import Recognizer
+from recognizer.settings import RecognizerSettings
 
 # Also for an engine whose fork server could not import this, for want of memory say: it works, and shares nothing.
 IS_SHARED = multiprocessing.current_process().name == "MainProcess"

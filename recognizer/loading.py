@@ -6,6 +6,7 @@ memory, which is filled tensor by tensor. Nothing else is ever there, and one ha
 computes with it (`Loan`).
 """
 
+import logging
 from dataclasses import asdict
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
@@ -14,13 +15,17 @@ import whisper
 from torch import Tensor, nn
 
 from recognizer.alignment import Heads, alignment_heads
-from recognizer.compiled.library import Library
+from recognizer.compiled.library import Library, choose_library
 from recognizer.compiled.step import can_compile
 from recognizer.decoder import FastDecoder
+from recognizer.devices import count_cards, find_devices
 from recognizer.encoder import FastEncoder
-from recognizer.precision import DTYPES, Precision, apply_precision
+from recognizer.precision import DTYPES, Precision, apply_precision, choose_precision
+from recognizer.settings import RecognizerSettings
 from recognizer.weights import Skeleton, map_weights
 from recognizer.windows import choose_windows
+
+_log = logging.getLogger(__name__)
 
 _ALIGNMENT = 256  # bytes, as every allocation of CUDA's has (CUDA C++ Programming Guide, "Device Memory Accesses")
 _OWN = ("memory",)  # of the decoder: what each process that computes writes to, and has for itself
@@ -39,6 +44,21 @@ class Loaded(NamedTuple):
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.decoder.embedding.device
+
+
+def load_for(settings: RecognizerSettings) -> Loaded:
+    """Load what these name, on the first card of several; raises RecognizerError, MemoryError."""
+    device = find_devices(settings.device, count_cards)[0]
+    precision = choose_precision(settings.compute, device)
+    if device.type != "cpu":
+        return borrow(prepare(settings.size, device, precision), settings.beam_size)
+    library, reason = choose_library(settings.compiled) if precision.dtype == "int8" else (None, "")
+    loaded = load(settings.size, precision, settings.beam_size, library)
+    if loaded.decoder.instructions:
+        _log.info("matrices in int8: compiled for %s%s", loaded.decoder.instructions, reason and f", because {reason}")
+    elif precision.dtype == "int8":
+        _log.info("matrices in int8: by torch, because %s", reason or "its heads are not of Whisper's size")
+    return loaded
 
 
 def load(size: str, precision: Precision, beam_size: int, library: Optional[Library] = None) -> Loaded:

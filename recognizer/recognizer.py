@@ -8,7 +8,7 @@ whole 30 s, then at Whisper's temperatures.
 import contextlib
 import functools
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Callable, ContextManager, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -21,13 +21,11 @@ from whisper.utils import compression_ratio
 from recognizer import attention
 from recognizer.audio import SAMPLE_RATE, Samples
 from recognizer.catalog import AUTO_LANGUAGE
-from recognizer.compiled.library import choose_library
 from recognizer.confidence import word_confidence
 from recognizer.decoder import text_tokens, whole_text
-from recognizer.devices import count_cards, find_devices
 from recognizer.graphs import Runner, runner_for
 from recognizer.judge import Judge
-from recognizer.loading import Loaded, borrow, load, prepare
+from recognizer.loading import Loaded, load_for
 from recognizer.network import Network, network_for
 from recognizer.plausibility import (
     HOPELESS_LOGPROB,
@@ -42,8 +40,9 @@ from recognizer.plausibility import (
     most_tokens,
     says_more,
 )
-from recognizer.precision import choose_precision, is_shared
+from recognizer.precision import is_shared
 from recognizer.request import Context, Recognition, Request, TimedWord
+from recognizer.settings import RecognizerSettings
 from recognizer.speech import SpeechDetector
 from recognizer.windows import windows_of
 from recognizer.words import align, spell, starts_s, timed
@@ -102,27 +101,6 @@ class _Task(NamedTuple):
     token_limit: int
 
 
-@dataclass(frozen=True)
-class RecognizerSettings:
-    """What to recognise with, and how.
-
-    Attributes:
-        size: one of `recognizer.catalog.MODEL_NAMES`, or a path to weights.
-        device: `cpu`, `cuda`, `cuda:N` or `auto`.
-        beam_size: hypotheses kept at temperature 0; 1 decodes greedily.
-        compute: `float32`, `bfloat16`, `int8`, or `auto` for what is fastest here (precision.py).
-        window: `full` for always 30 s, or `auto` for as much as the speech needs (windows.py).
-        compiled: `auto` for compiled matrices of int8 where they can be had (compiled/), or `off`.
-    """
-
-    size: str = "base"
-    device: str = "auto"
-    beam_size: int = 5
-    compute: str = "auto"
-    window: str = "auto"
-    compiled: str = "auto"
-
-
 class Parts(NamedTuple):
     """Of a recogniser, for who listens to an utterance that has not ended.
 
@@ -166,7 +144,7 @@ class Recognizer:
         self._confidence = confidence
         self._encoding = False
         self._settings = settings
-        loaded = loaded or _load(settings)
+        loaded = loaded or load_for(settings)
         self._device = loaded.device
         self.card = self._device.index or 0 if self._device.type == "cuda" else None
         self._model, encoder, self._decoder, self._precision = loaded
@@ -492,17 +470,3 @@ def _own_sound(samples: Samples, context: Optional[Context]) -> _Sound:
     if context is None or n_held <= 0:
         return _Sound(samples[-N_SAMPLES:], min(0.0, (N_SAMPLES - len(samples)) / SAMPLE_RATE))
     return _Sound(np.concatenate((context.samples[-n_held:], samples)), n_held / SAMPLE_RATE)
-
-
-def _load(settings: RecognizerSettings) -> Loaded:
-    device = find_devices(settings.device, count_cards)[0]
-    precision = choose_precision(settings.compute, device)
-    if device.type != "cpu":
-        return borrow(prepare(settings.size, device, precision), settings.beam_size)
-    library, reason = choose_library(settings.compiled) if precision.dtype == "int8" else (None, "")
-    loaded = load(settings.size, precision, settings.beam_size, library)
-    if loaded.decoder.instructions:
-        _log.info("matrices in int8: compiled for %s%s", loaded.decoder.instructions, reason and f", because {reason}")
-    elif precision.dtype == "int8":
-        _log.info("matrices in int8: by torch, because %s", reason or "its heads are not of Whisper's size")
-    return loaded

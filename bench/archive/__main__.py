@@ -19,8 +19,9 @@ from bench.serving import Recognise, through
 from bench.speech import error_rate, segments
 from engine.cores import usable_cores
 from recognizer.audio import SAMPLE_RATE
-from recognizer.recognizer import Recognizer, RecognizerSettings
+from recognizer.recognizer import Recognizer
 from recognizer.request import Request
+from recognizer.settings import RecognizerSettings
 from tests.harness.server import ServerProcess
 
 LANGUAGE = "ko"

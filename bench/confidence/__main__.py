@@ -28,8 +28,9 @@ from bench.speech import segments
 from engine.cores import usable_cores
 from recognizer.audio import Samples
 from recognizer.confidence import ODDS
-from recognizer.recognizer import Recognizer, RecognizerSettings
+from recognizer.recognizer import Recognizer
 from recognizer.request import Request, TimedWord
+from recognizer.settings import RecognizerSettings
 
 
 class _Heard(NamedTuple):

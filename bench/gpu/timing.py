@@ -19,8 +19,9 @@ from bench.load.plan import percentile
 from engine.cores import usable_cores
 from recognizer.audio import SAMPLE_RATE, Samples
 from recognizer.graphs import Uncaptured
-from recognizer.recognizer import Recognizer, RecognizerSettings
+from recognizer.recognizer import Recognizer
 from recognizer.request import Request
+from recognizer.settings import RecognizerSettings
 from recognizer.windows import windows_of
 
 BEAM_SIZE = 5

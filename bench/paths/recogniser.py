@@ -6,8 +6,9 @@ Answers as `bench.recognizers.contenders`; both are settings of the model.
 import sys
 
 from bench.recognizers.contenders import answer
-from recognizer.recognizer import Recognizer, RecognizerSettings
+from recognizer.recognizer import Recognizer
 from recognizer.request import Request
+from recognizer.settings import RecognizerSettings
 
 
 def main() -> None:

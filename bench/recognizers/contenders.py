@@ -33,8 +33,9 @@ class Contender(NamedTuple):
 
 def ours(threads: int, _: Path, beam_size: int, **settings: str) -> Recognise:
     """The recogniser of this project."""
-    from recognizer.recognizer import Recognizer, RecognizerSettings  # noqa: PLC0415
+    from recognizer.recognizer import Recognizer  # noqa: PLC0415
     from recognizer.request import Request  # noqa: PLC0415
+    from recognizer.settings import RecognizerSettings  # noqa: PLC0415
 
     recognizer = Recognizer(RecognizerSettings(beam_size=beam_size, **{"device": "cpu", **settings}), threads)
     recognizer.warm_up()

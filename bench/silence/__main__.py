@@ -30,8 +30,9 @@ from engine.cores import usable_cores
 from engine.live import INTERVAL_S
 from recognizer.audio import SAMPLE_RATE, Samples, to_samples
 from recognizer.live import LiveText
-from recognizer.recognizer import Recognizer, RecognizerSettings
+from recognizer.recognizer import Recognizer
 from recognizer.request import Recognition, Request
+from recognizer.settings import RecognizerSettings
 
 _ANSWER_S = 1.5  # a recording that is as short is one
 _ALIGNED_S = 29.0  # what Whisper hears at once

@@ -23,8 +23,9 @@ from recognizer.devices import count_cards_aside, find_devices
 from recognizer.graphs import Uncaptured
 from recognizer.live import LiveText
 from recognizer.precision import choose_precision
-from recognizer.recognizer import Recognizer, RecognizerSettings
+from recognizer.recognizer import Recognizer
 from recognizer.request import Context, Request
+from recognizer.settings import RecognizerSettings
 from recognizer.weights import Skeleton
 
 CARD = torch.device("cuda:0")

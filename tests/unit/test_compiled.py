@@ -25,8 +25,9 @@ from recognizer.compiled.step import can_compile
 from recognizer.decoder import FastDecoder
 from recognizer.int8 import Int8Linear
 from recognizer.precision import apply_precision
-from recognizer.recognizer import Recognizer, RecognizerSettings
+from recognizer.recognizer import Recognizer
 from recognizer.request import Request
+from recognizer.settings import RecognizerSettings
 from recognizer.words import align, starts_s
 from tests.harness.instructions import EACH_SET
 

@@ -14,7 +14,8 @@ from recognizer.compiled.__main__ import main
 from recognizer.compiled.build import SETS, BuildError, build
 from recognizer.compiled.library import Library, choose_library, usable_sets
 from recognizer.int8 import Int8Linear
-from recognizer.recognizer import Recognizer, RecognizerSettings
+from recognizer.recognizer import Recognizer
+from recognizer.settings import RecognizerSettings
 from tests.harness.instructions import USABLE, needs_instructions
 
 

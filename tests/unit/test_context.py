@@ -9,8 +9,9 @@ from whisper.decoding import DecodingResult
 
 from recognizer.audio import SAMPLE_RATE, Samples, to_samples
 from recognizer.plausibility import goes_on_well, is_rest
-from recognizer.recognizer import Recognizer, RecognizerSettings
+from recognizer.recognizer import Recognizer
 from recognizer.request import Context, Request
+from recognizer.settings import RecognizerSettings
 
 ENGLISH = Request("en")
 

@@ -13,8 +13,9 @@ from recognizer.encoder import POSITION_SAMPLES
 from recognizer.hearing import GrowingSound
 from recognizer.judge import Judge
 from recognizer.live import LiveText, Partial
-from recognizer.recognizer import Cancelled, Recognizer, RecognizerSettings
+from recognizer.recognizer import Cancelled, Recognizer
 from recognizer.request import Context, Request
+from recognizer.settings import RecognizerSettings
 from recognizer.windows import Windows
 
 STEP = SAMPLE_RATE // 2

@@ -13,7 +13,8 @@ from recognizer.audio import to_samples
 from recognizer.encoder import FastEncoder
 from recognizer.int8 import Int8Linear
 from recognizer.precision import apply_precision, choose_precision
-from recognizer.recognizer import Recognizer, RecognizerSettings
+from recognizer.recognizer import Recognizer
+from recognizer.settings import RecognizerSettings
 from recognizer.weights import load_weights
 
 

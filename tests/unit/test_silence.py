@@ -8,8 +8,9 @@ import pytest
 
 from bench.recordings import Recording
 from bench.speech import segments
-from recognizer.recognizer import Recognizer, RecognizerSettings
+from recognizer.recognizer import Recognizer
 from recognizer.request import Request
+from recognizer.settings import RecognizerSettings
 from tests.harness.noises import DURATION_S, RATE, melody, time_s
 
 ENGLISH, KOREAN = Request("en"), Request("ko")

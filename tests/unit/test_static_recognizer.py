@@ -12,8 +12,9 @@ import recognizer.recognizer
 from recognizer.audio import SAMPLE_RATE, Samples, to_samples
 from recognizer.decoder import text_tokens
 from recognizer.live import LiveText, Partial
-from recognizer.recognizer import Cancelled, Recognizer, RecognizerSettings
+from recognizer.recognizer import Cancelled, Recognizer
 from recognizer.request import Context, Recognition, Request
+from recognizer.settings import RecognizerSettings
 from tests.harness.fake_graphs import FakeGraphs
 
 FULL = RecognizerSettings(compute="float32", window="full")

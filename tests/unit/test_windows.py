@@ -15,8 +15,9 @@ from recognizer.live import LiveText
 from recognizer.loading import borrow, load, prepare
 from recognizer.network import StaticNetwork
 from recognizer.precision import Precision, apply_precision
-from recognizer.recognizer import Recognizer, RecognizerSettings
+from recognizer.recognizer import Recognizer
 from recognizer.request import Request
+from recognizer.settings import RecognizerSettings
 from recognizer.weights import load_weights
 from recognizer.windows import PUBLISHED, SHORT, choose_windows, try_silence, windows_of
 from tests.harness.random_models import random_model

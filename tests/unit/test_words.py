@@ -14,8 +14,9 @@ from whisper.tokenizer import get_tokenizer
 from recognizer.alignment import warp
 from recognizer.audio import SAMPLE_RATE, to_samples
 from recognizer.decoder import whole_text
-from recognizer.recognizer import Recognizer, RecognizerSettings
+from recognizer.recognizer import Recognizer
 from recognizer.request import Request
+from recognizer.settings import RecognizerSettings
 from recognizer.weights import load_weights
 from recognizer.words import spell, timed
 
