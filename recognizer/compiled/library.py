@@ -127,6 +127,8 @@ class Library:
             raise BuildError("Linux does not let this process have AMX")
         self.has_tiles = bool(library.has_tiles())
         library.width.restype = _COUNT
+        library.take_out.argtypes = (_POINTER, _COUNT, _COUNT, _POINTER, _POINTER, _POINTER)
+        library.take_out.restype = _COUNT
         library.multiply.argtypes = (_POINTER, _POINTER, _COUNT, _POINTER, _COUNT)
         library.embed.argtypes = (_POINTER, _POINTER, _POINTER, _POINTER, _COUNT, _POINTER, _COUNT)
         library.hear.argtypes = (_POINTER, _POINTER, _COUNT)
@@ -141,8 +143,17 @@ class Library:
         library.warp.argtypes = (_POINTER, _COUNT, _COUNT, _POINTER)
         self._library: Any = library
         self.width: int = library.width()
-        self.adds_in_shorts = bool(library.adds_in_shorts())
         self.threads = 1
+
+    def take_out(self, weights: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+        """Of weights (n_out / width, n_in / 4, width, 4), int8, what has to stand apart → `matrix`'s outliers."""
+        n_blocks, n_fours, width, _ = weights.shape
+        asked = (weights.data_ptr(), n_blocks, 4 * n_fours)
+        n = self._library.take_out(*asked, None, None, None)
+        outliers, inputs = torch.zeros(n, width, 4, dtype=torch.int8), torch.zeros(n, dtype=torch.int32)
+        before = torch.zeros(n_blocks + 1, dtype=torch.int32)
+        self._library.take_out(*asked, outliers.data_ptr(), inputs.data_ptr(), before.data_ptr())
+        return outliers, inputs, before
 
     def multiply(self, matrix: Matrix, x: Tensor) -> Tensor:
         """`x` (…, n_in), float32 → (…, n_out); raises MemoryError, TypeError."""

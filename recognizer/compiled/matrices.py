@@ -1,6 +1,6 @@
 """Matrices in int8 by compiled code: those of int8.py, in the order in which they are read."""
 
-from typing import Sequence, Tuple
+from typing import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,6 @@ from recognizer.int8 import quantized, scales_rows
 from recognizer.layers import Norm as NormLayer
 
 _TOGETHER = 4  # inputs whose products are summed by one instruction
-_SUM_LIMIT = 128  # of four weights of one sign: 255 × 128 fits into 16 bits
 
 
 class CompiledLinear(nn.Module):
@@ -34,7 +33,7 @@ class CompiledLinear(nn.Module):
         bias = torch.zeros(n_out) if linear.bias is None else linear.bias.detach().float()
         self._sums = weights.sum(1, dtype=torch.int32)
         self._weights = weights.view(-1, library.width, n_in // _TOGETHER, _TOGETHER).transpose(1, 2).contiguous()
-        self._outliers = _taken_out(self._weights) if library.adds_in_shorts else ()
+        self._outliers = library.take_out(self._weights)
         self._scales, self._bias = scales, pad(bias, (0, missing))
         self._sizes = (n_in, n_out, scales_rows(linear))
         self.matrix = self._matrix()
@@ -50,33 +49,12 @@ class CompiledLinear(nn.Module):
         self.matrix = self._matrix()
 
     def _matrix(self) -> Matrix:
-        tensors = (self._weights, self._scales, self._sums, self._bias)
-        outliers = [tensor.data_ptr() for tensor in self._outliers] or [0] * 3
-        return Matrix(*(tensor.data_ptr() for tensor in tensors), *outliers, *self._sizes)
+        tensors = (self._weights, self._scales, self._sums, self._bias, *self._outliers)
+        return Matrix(*(tensor.data_ptr() for tensor in tensors), *self._sizes)
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` (…, n_in) → (…, n_out)."""
         return self._library.multiply(self.matrix, x)
-
-
-def _taken_out(weights: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-    """Take from weights (n_blocks, n_in / 4, width, 4) what is too large to be added in 16 bits → `matrix`'s outliers.
-
-    Of two inputs, and the two that come four later: the latter give it.
-    """
-    n_blocks, _, width, _ = weights.shape
-    pairs = weights.view(n_blocks, -1, 2, width, 2, 2)
-    outliers = torch.zeros_like(pairs)
-    for sign in (1, -1):
-        sizes = (sign * pairs).clamp(min=0).short()
-        excess = (sizes.sum((2, 5)) - _SUM_LIMIT).clamp(min=0)
-        first = torch.minimum(excess, sizes[:, :, 1, ..., 0])
-        outliers[:, :, 1] += (sign * torch.stack((first, excess - first), -1)).to(torch.int8)
-    pairs -= outliers
-    outliers = outliers.view(weights.shape)
-    blocks, inputs = outliers.flatten(2).any(2).nonzero(as_tuple=True)
-    before = torch.searchsorted(blocks, torch.arange(n_blocks + 1))
-    return outliers[blocks, inputs].contiguous(), (inputs * _TOGETHER).int(), before.int()
 
 
 def norm_of(norm: NormLayer) -> Norm:

@@ -1,5 +1,6 @@
 """Compiled layers of the encoder: they are torch's; and threads, which change no bit."""
 
+import copy
 import multiprocessing
 import os
 import threading
@@ -98,6 +99,21 @@ def test_the_entrance_is_torchs(library: Library) -> None:
         torch.testing.assert_close(compiled._embed(mel), by_torch._embed(mel), rtol=off, atol=off)
     part = mel_of(97)[:, 10:50]  # rows that are longer than what is asked for
     torch.testing.assert_close(compiled._embed_at(part, 7), by_torch._embed_at(part, 7), rtol=off, atol=off)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_entrance_is_torchs_where_its_sums_are_as_large_as_can_be(library: Library, sign: float) -> None:
+    """All numbers are the largest there are, all products of one sign."""
+    by_torch = FastEncoder(whisper.Whisper(SIZES).encoder.eval().requires_grad_(False))
+    for convolution in (by_torch.conv1, by_torch.conv2):
+        convolution.weight.fill_(0.01 * sign)
+        convolution.bias.zero_()
+    compiled = copy.deepcopy(by_torch)
+    compiled.compile(library)
+    mel = torch.full((80, 14), 1.5 * sign)
+    off = 0.02 if library.has_tiles else 0.002
+    torch.testing.assert_close(compiled._embed(mel), by_torch._embed(mel), rtol=off, atol=0.001)
 
 
 @torch.inference_mode()
@@ -232,6 +248,7 @@ def heard_by(encoder: FastEncoder, mel: Tensor) -> Tensor:
 
 def test_a_process_that_is_forked_has_a_team_of_its_own(library: Library) -> None:
     """Threads are not forked: work for them would be left to those that are not there."""
+    torch.set_num_threads(1)  # as in an engine: torch's own would hang
     encoder, mel = encoder_of(library), mel_of(300)
     library.threads = 3
     right = heard_by(encoder, mel)

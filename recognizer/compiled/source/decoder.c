@@ -26,7 +26,42 @@ typedef struct {
 } decoder;
 
 int64_t width(void) { return WIDTH; }
-int adds_in_shorts(void) { return LANES == 8; }
+
+/* Four weights whose products are added: two neighbours, and the two that stand four inputs later. What is too large is
+   taken from the latter; returns whether there is anything. */
+static int take_excess(int8_t *weights, int8_t *excess) {
+    int8_t *later = weights + 4 * WIDTH;
+    int is_any = 0;
+    for (int sign = -1; sign <= 1; sign += 2) {
+        int a = sign * later[0], b = sign * later[1], sum = larger(sign * weights[0], 0) + larger(sign * weights[1], 0);
+        int over = sum + (int)larger(a, 0) + (int)larger(b, 0) - MOST_TOGETHER;
+        if (over <= 0) continue;
+        is_any = 1;
+        if (!excess) continue;
+        int first = (int)smaller(over, larger(a, 0));
+        excess[0] += sign * first, excess[1] += sign * (over - first);
+    }
+    if (is_any && excess) later[0] -= excess[0], later[1] -= excess[1];
+    return is_any;
+}
+
+/* Take what is too large to be added in 16 bits out of weights as a matrix has them → its outliers, as FBGEMM does
+   (Khudia et al., 2021, arXiv 2101.05615). Returns how many there are; without room for them it only counts. */
+int64_t take_out(int8_t *weights, int64_t n_blocks, int64_t n_in, int8_t *outliers, int32_t *inputs, int32_t *before) {
+    int64_t n = 0;
+    for (int64_t block = 0; HAS_OUTLIERS && block < n_blocks; block++) {
+        if (outliers) before[block] = (int32_t)n;
+        for (int64_t k = 0; k < n_in; k += 8, weights += 8 * WIDTH) {
+            int8_t *here = outliers ? outliers + n * 4 * WIDTH : NULL;
+            int is_any = 0;
+            for (int i = 0; i < 4 * WIDTH; i += 2) is_any |= take_excess(weights + i, here ? here + i : NULL);
+            if (is_any && outliers) inputs[n] = (int32_t)k + 4;
+            n += is_any;
+        }
+    }
+    if (outliers) before[n_blocks] = (int32_t)n;
+    return n;
+}
 
 /* x (n_rows, n_in) → y (n_rows, n_out); 0 or NO_MEMORY. */
 int multiply(const matrix *m, const float *x, int64_t n_rows, float *y, int64_t threads) {

@@ -26,8 +26,8 @@ typedef struct {
     const layer *l;
     const sound *s;
     const float *qkv;
-    packed_head *heads;
-    uint8_t *packs;
+    packed_head *heads; /* n_head */
+    uint8_t *packs;     /* what they point to: room_of_head of each */
     float *out;
     _Atomic int failed;
 } hearing;
@@ -104,13 +104,13 @@ int hear(const layer *l, const sound *s, int64_t threads) {
     if (!is_possible(s)) return IMPOSSIBLE;
     int64_t n = s->n, n_state = l->n_state, n_keys = s->start + n - s->first, together = smaller(n, TOGETHER);
     int64_t wide = larger(3 * n, 4 * together), packs = l->n_head * room_of_head(n_keys);
-    int64_t room = larger(room_of(n, n_state), room_of(together, 4 * n_state));
-    float *normed = allocate((n + wide) * n_state * sizeof(float) + packs + l->n_head * sizeof(packed_head) + room);
+    int64_t room = whole_lines(larger(room_of(n, n_state), room_of(together, 4 * n_state))),
+            of_heads = l->n_head * sizeof(packed_head);
+    float *normed = allocate((n + wide) * n_state * sizeof(float) + packs + of_heads + room);
     if (!normed) return NO_MEMORY;
     float *broad = normed + n * n_state;
-    uint8_t *packed = (uint8_t *)(broad + wide * n_state);
-    packed_head *heads = (packed_head *)(packed + packs);
-    void *rest = heads + l->n_head;
+    uint8_t *packed = (uint8_t *)(broad + wide * n_state), *rest = packed + packs;
+    packed_head *heads = (packed_head *)(rest + room);
     gather(threads);
     normalise_all(&l->attn_norm, s->x, n, n_state, normed);
     multiply_with(&l->qkv, normed, n, KEEP, broad, rest);

@@ -4,9 +4,9 @@
 #include "team.h"
 #include "tiles.h"
 
-/* Over three frames. Weights in 16 bits (n_out / WIDTH, 3 * n_in / 2, WIDTH, 2), in units of each
-   output; or in bfloat16 (n_out / SQUARE, BLOCKS, 2, TILE, TILE, 2), where each block has as much of three frames as
-   the row of a tile. */
+/* Over three frames. Weights in 16 bits (n_out / WIDTH, 3 * n_in / 2, WIDTH, 2), counted in units of each output; or in
+   bfloat16 (n_out / SQUARE, BLOCKS, 2, TILE, TILE, 2), where each block has as much of three frames as the row of a
+   tile, and each unit is 1. */
 typedef struct {
     const void *weights;
     const float *units, *bias;

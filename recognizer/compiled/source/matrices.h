@@ -8,14 +8,14 @@
 #include "team.h"
 #include "tiles.h"
 
-/* Weights (n_out / WIDTH, n_in / 4, WIDTH, 4), the last block filled up with zeros. `scales_rows`: each row of what
-   comes in is divided by its loudest. */
+/* Weights (n_out / WIDTH, n_in / 4, WIDTH, 4), n_in a multiple of 8, the last block filled up with zeros.
+   `scales_rows`: each row of what comes in is divided by its loudest. */
 typedef struct {
     const int8_t *weights;
-    const float *scales;    /* n_out, filled up */
-    const int32_t *sums;    /* of each output's weights, filled up */
-    const float *bias;      /* n_out, filled up */
-    const int8_t *outliers; /* where products are added in 16 bits: (n, WIDTH, 4), what is not in `weights` */
+    const float *scales;                             /* n_out, filled up */
+    const int32_t *sums;                             /* of each output's weights, filled up */
+    const float *bias;                               /* n_out, filled up */
+    const int8_t *outliers;                          /* (n, WIDTH, 4), what `take_out` took */
     const int32_t *outlier_inputs, *outliers_before; /* the first input of each; how many stand before a block */
     int64_t n_in, n_out, scales_rows;
 } matrix;
@@ -92,10 +92,13 @@ static void quantise(incoming *in, int64_t n_rows) {
     share(round_rows, in, n_rows, ROWS_AT_ONCE);
 }
 
-#define AHEAD 8192 /* bytes, which are fetched meanwhile */
+#define AHEAD 8192        /* bytes, which are fetched meanwhile */
+#define MOST_TOGETHER 128 /* of four weights, those of one sign, where products are added in 16 bits: 255 × 128 fits \
+                           */
 
 /* Sums of products of `rows` rows of q with a block of outputs. */
 #if LANES == 16
+#define HAS_OUTLIERS 0
 INLINE void dots(const matrix *m, int64_t block, const uint8_t *q, int32_t sums[][WIDTH], const int rows) {
     int64_t n_in = m->n_in;
     const int8_t *weights = m->weights + block * WIDTH * n_in;
@@ -120,13 +123,15 @@ INLINE void dots(const matrix *m, int64_t block, const uint8_t *q, int32_t sums[
         for (int part = 0; part < COLUMNS; part++) _mm512_storeu_si512(sums[row] + 16 * part, sum[row][part]);
 }
 #else
-INLINE __m256i four_times(const uint8_t *q) {
+#define HAS_OUTLIERS 1
+
+INLINE __m256i in_each_lane(const uint8_t *q) {
     int32_t four;
     memcpy(&four, q, 4);
     return _mm256_set1_epi32(four);
 }
 
-/* Four products are added in 16 bits, into which they fit as outliers stand apart. */
+/* Four products are added in 16 bits, into which they fit without the outliers. */
 INLINE void dots(const matrix *m, int64_t block, const uint8_t *q, int32_t sums[][WIDTH], const int rows) {
     __m256i sum[MOST_ROWS][COLUMNS], ones = _mm256_set1_epi16(1);
     int64_t n_in = m->n_in;
@@ -141,7 +146,7 @@ INLINE void dots(const matrix *m, int64_t block, const uint8_t *q, int32_t sums[
                 w[half][part] = _mm256_loadu_si256((const __m256i *)here);
             }
         for (int row = 0; row < rows; row++) {
-            __m256i in = four_times(q + row * n_in + k), next = four_times(q + row * n_in + k + 4);
+            __m256i in = in_each_lane(q + row * n_in + k), next = in_each_lane(q + row * n_in + k + 4);
             for (int part = 0; part < COLUMNS; part++) {
                 __m256i fours =
                     _mm256_add_epi16(_mm256_maddubs_epi16(in, w[0][part]), _mm256_maddubs_epi16(next, w[1][part]));
@@ -153,7 +158,7 @@ INLINE void dots(const matrix *m, int64_t block, const uint8_t *q, int32_t sums[
         for (int part = 0; part < COLUMNS; part++) {
             __m256i w = _mm256_loadu_si256((const __m256i *)(m->outliers + i * 4 * WIDTH + 32 * part));
             for (int row = 0; row < rows; row++) {
-                __m256i twos = _mm256_maddubs_epi16(four_times(q + row * n_in + m->outlier_inputs[i]), w);
+                __m256i twos = _mm256_maddubs_epi16(in_each_lane(q + row * n_in + m->outlier_inputs[i]), w);
                 sum[row][part] = _mm256_add_epi32(sum[row][part], _mm256_madd_epi16(twos, ones));
             }
         }

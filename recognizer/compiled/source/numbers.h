@@ -54,8 +54,10 @@ enum { NO_MEMORY = 1, IMPOSSIBLE = 2 }; /* what functions return that cannot do 
         function(__VA_ARGS__, MOST_ROWS); \
     }
 
+INLINE int64_t whole_lines(int64_t n_bytes) { return (n_bytes + 63) / 64 * 64; } /* of the processor's cache */
+
 /* Memory that begins where a vector does: how a sum is cut must not depend on who computes it. */
-INLINE void *allocate(size_t n_bytes) { return aligned_alloc(64, (n_bytes + 64) / 64 * 64); }
+INLINE void *allocate(int64_t n_bytes) { return aligned_alloc(64, whole_lines(n_bytes + 1)); }
 
 /* A vector of numbers from there on. */
 INLINE vector numbers_at(const bfloat *x) {

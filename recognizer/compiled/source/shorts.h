@@ -6,7 +6,7 @@
 
 #define LEFT_MOST 16383
 #define RIGHT_MOST 2047
-#define SUMMED 64 /* so many products of such numbers fit into 32 bits */
+#define SUMMED 64 /* so many products fit into 32 bits: 64 × 16383 × 2047 = 2,146,304,064 */
 
 typedef int32_t integers __attribute__((vector_size(4 * LANES), may_alias));
 
@@ -15,6 +15,7 @@ INLINE float scale_to(float most, const float *x, int64_t n) {
     return most / fmaxf(fmaxf(largest(x, n), -smallest(x, n)), 1e-6f);
 }
 
+/* What is not a number becomes 0. */
 INLINE void round_to_shorts(const float *restrict x, int64_t n, float scale, int16_t *restrict y) {
     for (int64_t i = 0; i < n; i++) y[i] = (int16_t)(int32_t)rintf(x[i] * scale);
 }
