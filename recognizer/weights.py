@@ -12,13 +12,14 @@ import socket
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import filelock
 import torch
 import whisper
 from torch import nn
-from whisper.model import AudioEncoder, TextDecoder
+from torch.overrides import TorchFunctionMode
+from whisper.model import AudioEncoder, Conv1d, LayerNorm, ResidualAttentionBlock, TextDecoder
 
 from recognizer import RecognizerError
 from recognizer.alignment import set_alignment_heads
@@ -75,6 +76,36 @@ def cache_folder() -> Path:
     return Path(os.getenv("XDG_CACHE_HOME") or Path.home() / ".cache") / "whisper"
 
 
+class _Unfilled(TorchFunctionMode):
+    """What is made lies on the device `meta`, and nothing is written to it.
+
+    As torch 2.13 computes there in Python, the first number that is drawn would import its compiler: 2 s at each start.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Tuple[Any, ...] = (), kwargs: Optional[Dict[str, Any]] = None
+    ) -> Any:
+        if func is torch.empty:
+            return func(*args, **{**(kwargs or {}), "device": "meta"})
+        if func.__name__.endswith("_") and not func.__name__.endswith("__"):
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+class _EncoderSkeleton(AudioEncoder):  # type: ignore[misc]
+    """openai-whisper's encoder without its sines, which come with the weights."""
+
+    def __init__(self, dims: whisper.ModelDimensions) -> None:
+        nn.Module.__init__(self)
+        n_state = dims.n_audio_state
+        self.conv1 = Conv1d(dims.n_mels, n_state, kernel_size=3, padding=1)
+        self.conv2 = Conv1d(n_state, n_state, kernel_size=3, stride=2, padding=1)
+        self.register_buffer("positional_embedding", torch.empty(dims.n_audio_ctx, n_state))
+        blocks = (ResidualAttentionBlock(n_state, dims.n_audio_head) for _ in range(dims.n_audio_layer))
+        self.blocks = nn.ModuleList(blocks)
+        self.ln_post = LayerNorm(n_state)
+
+
 class Skeleton(whisper.Whisper):  # type: ignore[misc]
     """openai-whisper's model without memory for its weights, which are on the device `meta` until there are some.
 
@@ -85,10 +116,9 @@ class Skeleton(whisper.Whisper):  # type: ignore[misc]
     def __init__(self, dims: whisper.ModelDimensions) -> None:
         nn.Module.__init__(self)
         self.dims = dims
-        audio = (dims.n_audio_ctx, dims.n_audio_state, dims.n_audio_head, dims.n_audio_layer)
         text = (dims.n_text_ctx, dims.n_text_state, dims.n_text_head, dims.n_text_layer)
-        with torch.device("meta"):
-            self.encoder = AudioEncoder(dims.n_mels, *audio)
+        with _Unfilled():
+            self.encoder = _EncoderSkeleton(dims)
             self.decoder = TextDecoder(dims.n_vocab, *text)
         self.decoder.mask = torch.empty(0)  # of a forward pass that it cannot have
         heads = torch.zeros(dims.n_text_layer, dims.n_text_head, dtype=torch.bool)

@@ -93,8 +93,7 @@ static void quantise(incoming *in, int64_t n_rows) {
 }
 
 #define AHEAD 8192        /* bytes, which are fetched meanwhile */
-#define MOST_TOGETHER 128 /* of four weights, those of one sign, where products are added in 16 bits: 255 × 128 fits \
-                           */
+#define MOST_TOGETHER 128 /* of four weights, of one sign, where products are added in 16 bits: 255 × 128 fits */
 
 /* Sums of products of `rows` rows of q with a block of outputs. */
 #if LANES == 16
