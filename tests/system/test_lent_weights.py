@@ -97,6 +97,7 @@ def test_the_death_of_the_owner_starts_every_engine_again_and_is_one_line_of_the
     assert "every engine is started again" in line
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(400)  # a start hangs after four times the longest one
 def test_an_owner_that_lends_no_more_is_replaced_when_an_engine_needs_it(phrase: bytes) -> None:
     with LendingServer({"model": {"language": "en", "compute": "float32", "hang_timeout": 4}}) as server:
@@ -109,6 +110,7 @@ def test_an_owner_that_lends_no_more_is_replaced_when_an_engine_needs_it(phrase:
         assert_serves(server, phrase)
 
 
+@pytest.mark.thorough
 def test_nothing_is_left_when_the_server_stops_or_is_killed(tmp_path: Path, phrase: bytes) -> None:
     for end in (signal.SIGTERM, signal.SIGKILL):
         with LendingServer({"model": {"language": "en", "compute": "float32"}}, {**os.environ}) as server:

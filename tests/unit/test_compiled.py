@@ -313,6 +313,7 @@ def test_times_alone_are_those_beside_log_probabilities(library: Library) -> Non
             assert len(aligned.logprobs) == len(tokens)
 
 
+@pytest.mark.thorough
 def test_recordings_have_as_few_errors(recognizers: List[Recognizer], recordings: List[Recording]) -> None:
     """Texts differ here and there by a letter, as a rounding may fall to the other side."""
     chosen = [one for one in recordings if one.references and one.language == "ko"][::5]

@@ -120,6 +120,7 @@ def test_a_prompt_and_a_translation_give_the_same_tokens(base: whisper.Whisper, 
     assert_same(*decode_both(base, mel, options))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("beam_size", [None, BEAM_SIZE], ids=["greedy", "beam"])
 def test_the_recordings_give_the_same_tokens(
     base: whisper.Whisper, recordings: List[Recording], beam_size: Optional[int]
@@ -151,6 +152,7 @@ def test_keys_and_values_stay_where_they_were_allocated(base: whisper.Whisper, s
     assert texts[0] == texts[1]
 
 
+@pytest.mark.thorough
 def test_one_decoder_serves_utterances_of_every_length_and_both_searches(
     base: whisper.Whisper, speech: bytes, phrase: bytes
 ) -> None:

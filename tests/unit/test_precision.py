@@ -49,7 +49,7 @@ def test_what_is_computed_in_follows_from_the_device_unless_it_is_told(compute: 
     assert choose_precision(compute, torch.device(device)).dtype == numbers
 
 
-@pytest.mark.parametrize("compute", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("compute", ["float32", pytest.param("bfloat16", marks=pytest.mark.thorough), "int8"])
 @torch.inference_mode()
 def test_what_the_encoder_hears_does_not_depend_on_how_many_threads_are_allowed(compute: str) -> None:
     """Defends: `is_shared`. An engine has more threads while others are idle."""

@@ -101,7 +101,7 @@ def test_the_language_is_found_when_it_is_not_given(phrase: bytes) -> None:
     assert "better" in recognition.text.lower()
 
 
-@pytest.mark.parametrize("compute", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("compute", ["float32", pytest.param("bfloat16", marks=pytest.mark.thorough), "int8"])
 def test_every_precision_recognises(phrase: bytes, compute: str) -> None:
     (samples,) = segments(phrase)
     settings = RecognizerSettings(compute=compute)

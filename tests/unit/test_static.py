@@ -98,6 +98,7 @@ def assert_same(theirs: DecodingResult, ours: DecodingResult) -> None:
 # --- the same tokens
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("options", SEARCHES.values(), ids=SEARCHES.keys())
 @pytest.mark.parametrize("shape", SIZES.values(), ids=SIZES.keys())
 @torch.inference_mode()
@@ -125,6 +126,7 @@ def test_real_speech_gives_the_tokens_of_whisper(
     assert "fail better" in ours.text.lower()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("options", SEARCHES.values(), ids=SEARCHES.keys())
 @torch.inference_mode()
 def test_the_recordings_give_the_tokens_of_growing_shapes(
@@ -150,6 +152,7 @@ def both(base: whisper.Whisper, samples: Tensor, window: int, runner: Runner) ->
     return static, free
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("temperature", [0.4, 1.0])
 @torch.inference_mode()
 def test_what_is_drawn_at_a_temperature_is_the_same(base: whisper.Whisper, phrase: bytes, temperature: float) -> None:
@@ -163,6 +166,7 @@ def test_what_is_drawn_at_a_temperature_is_the_same(base: whisper.Whisper, phras
         assert_same(found[1], found[0])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("n_prefix", [0, 5, 70, 200, 430])
 @torch.inference_mode()
 def test_a_prompt_and_a_prefix_of_every_length_are_gone_on_from(
@@ -176,6 +180,7 @@ def test_a_prompt_and_a_prefix_of_every_length_are_gone_on_from(
     assert_same(theirs, ours)
 
 
+@pytest.mark.thorough
 @torch.inference_mode()
 def test_what_was_heard_elsewhere_is_decoded_whatever_its_length(base: whisper.Whisper, phrase: bytes) -> None:
     """As live text does; between two windows that work is made for."""
@@ -189,6 +194,7 @@ def test_what_was_heard_elsewhere_is_decoded_whatever_its_length(base: whisper.W
         assert static.decoder.heard is free.decoder.heard
 
 
+@pytest.mark.thorough
 @torch.inference_mode()
 def test_an_utterance_that_is_broken_off_leaves_nothing_to_the_next(base: whisper.Whisper, speech: bytes) -> None:
     samples = torch.from_numpy(to_samples(speech, SAMPLE_RATE))
@@ -226,6 +232,7 @@ def test_log_mel_is_that_of_whisper(phrase: bytes, n_mels: int) -> None:
 # --- what a device is asked
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["base", "large-v3", "turbo"])
 @torch.inference_mode()
 def test_the_host_waits_for_the_device_once_in_a_few_tokens(name: str) -> None:
@@ -303,6 +310,7 @@ class Unread(Uncaptured):
         return torch.zeros(tensor.shape, dtype=tensor.dtype)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["turbo", "large-v3"])
 @torch.inference_mode()
 def test_no_work_needs_a_number_of_the_device(name: str) -> None:

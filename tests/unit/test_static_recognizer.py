@@ -17,6 +17,8 @@ from recognizer.request import Context, Recognition, Request
 from recognizer.settings import RecognizerSettings
 from tests.harness.fake_graphs import FakeGraphs
 
+pytestmark = pytest.mark.thorough
+
 FULL = RecognizerSettings(compute="float32", window="full")
 ENGLISH = Request(language="en", words=True)
 

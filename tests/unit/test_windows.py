@@ -42,7 +42,7 @@ def unmeasured() -> Recognizer:
 # --- who may have short ones
 
 
-@pytest.mark.parametrize("compute", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("compute", ["float32", pytest.param("bfloat16", marks=pytest.mark.thorough), "int8"])
 def test_base_may_have_short_windows(base: whisper.Whisper, compute: str, caplog: pytest.LogCaptureFixture) -> None:
     encoder = apply_precision(FastEncoder(base.encoder), compute) if compute != "int8" else int8_encoder()
     with caplog.at_level(logging.INFO):
