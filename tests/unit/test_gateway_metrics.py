@@ -144,9 +144,9 @@ def spoken(act: Callable[[Line], Awaitable[object]], *serves: Serve, refusing: i
             await line.close()
         return moved(made.metrics, before)
 
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        dead = listener.getsockname()[1]
-    with serving(*serves) as port:
+    with closing(socket.socket()) as held, serving(*serves) as port:  # held, or the server might get the same one
+        held.bind(("127.0.0.1", 0))
+        dead = held.getsockname()[1]
         changes = asyncio.run(main(services(*[dead] * refusing, port)))
     return {name.replace(str(dead), "dead").replace(str(port), "port"): by for name, by in changes.items()}
 
