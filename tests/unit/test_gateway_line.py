@@ -7,7 +7,7 @@ import select
 import socket
 import threading
 from contextlib import closing
-from typing import Awaitable, Callable, TypeVar
+from typing import Awaitable, Callable, Iterator, TypeVar
 
 import pytest
 
@@ -73,28 +73,30 @@ async def heard(line: Line, count: int) -> list[SpeechEvent]:
     return events
 
 
-def refusing_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        return int(listener.getsockname()[1])
+@pytest.fixture
+def refusing_port() -> Iterator[int]:
+    """Where nobody listens, and nobody else can."""
+    with closing(socket.socket()) as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 # --- which server
 
 
-def test_a_session_goes_to_the_next_server_where_one_is_busy_or_gone() -> None:
+def test_a_session_goes_to_the_next_server_where_one_is_busy_or_gone(refusing_port: int) -> None:
     with serving(BUSY) as busy, serving(session(at_finish=result_packet(0.1, 0.9, "네") + END_PACKET)) as free:
-        assert run([refusing_port(), busy, free], said_and_heard) == [Result(0.1, 0.9, "네")]
+        assert run([refusing_port, busy, free], said_and_heard) == [Result(0.1, 0.9, "네")]
 
 
-def test_servers_that_are_all_busy_are_told_as_busy_although_one_is_gone() -> None:
+def test_servers_that_are_all_busy_are_told_as_busy_although_one_is_gone(refusing_port: int) -> None:
     with serving(BUSY) as busy, pytest.raises(Busy):
-        run([busy, refusing_port()], said_and_heard)
+        run([busy, refusing_port], said_and_heard)
 
 
-def test_no_server_at_all_is_told_with_the_address() -> None:
-    port = refusing_port()
-    with pytest.raises(NoServer, match=f"127.0.0.1 port {port}"):
-        run([port], said_and_heard)
+def test_no_server_at_all_is_told_with_the_address(refusing_port: int) -> None:
+    with pytest.raises(NoServer, match=f"127.0.0.1 port {refusing_port}"):
+        run([refusing_port], said_and_heard)
 
 
 def test_a_server_that_is_stopping_is_busy() -> None:
@@ -316,12 +318,12 @@ def test_an_utterance_that_is_ended_without_a_session_is_done_at_once() -> None:
         assert run([port], act) == [UtteranceDone(1.0, 1.0, Cause.ASKED, False)]
 
 
-def test_a_line_that_says_nothing_holds_no_engine() -> None:
+def test_a_line_that_says_nothing_holds_no_engine(refusing_port: int) -> None:
     async def act(line: Line) -> list[SpeechEvent]:
         await line.finish()
         return [event async for event in line.events()]
 
-    assert run([refusing_port()], act) == []
+    assert run([refusing_port], act) == []
 
 
 @pytest.mark.parametrize(
