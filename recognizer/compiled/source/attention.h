@@ -93,3 +93,13 @@ INLINE void attend(
         WITH_ROWS(rows, attend_rows, a, here, query_stride, to, answer, out_stride)
     }
 }
+
+/* What many queries ask of a head, of whose keys the first `n_heavy` count e^`weight` times; by tiles, or in 16 bits.
+ */
+typedef struct packed_head packed_head;
+typedef struct {
+    const packed_head *head;
+    int64_t n_heavy;
+    float weight;
+    void *room; /* room_to_ask */
+} asked_by_many;

@@ -12,11 +12,11 @@
 
 /* Keys of a head: packs (padded(n) / WIDTH, HEAD / 2, WIDTH, 2). Values: (HEAD / WIDTH, padded(n) / 2, WIDTH, 2), two
    keys side by side. Numbers that are missing are zeros; each is so many times what it was. */
-typedef struct {
+struct packed_head {
     const int16_t *keys, *values;
     float key_scale, value_scale;
     int64_t n;
-} packed_head;
+};
 
 INLINE int64_t room_of_head(int64_t n_keys) { return padded(n_keys) * HEAD * 2 * (int64_t)sizeof(int16_t); }
 
@@ -42,14 +42,6 @@ static packed_head pack_head(const float *keys, const float *values, int64_t n, 
     }
     return head;
 }
-
-/* What queries ask of a head, of whose keys the first `n_heavy` count e^`weight` times. */
-typedef struct {
-    const packed_head *head;
-    int64_t n_heavy;
-    float weight;
-    void *room;
-} asked_by_many;
 
 INLINE int64_t room_to_ask(int64_t n_keys) {
     return ASKING * padded(n_keys) * (int64_t)(sizeof(float) + sizeof(int16_t));

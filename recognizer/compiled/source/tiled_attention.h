@@ -40,10 +40,10 @@ static void tile_values(const float *values, int64_t n, bfloat *packs) {
 }
 
 /* Keys and values of a head, as above. */
-typedef struct {
+struct packed_head {
     const bfloat *keys, *values;
     int64_t n;
-} packed_head;
+};
 
 INLINE int64_t room_of_head(int64_t n_keys) { return padded(n_keys) * HEAD * 2 * (int64_t)sizeof(bfloat); }
 
@@ -53,14 +53,6 @@ static packed_head pack_head(const float *keys, const float *values, int64_t n, 
     tile_values(values, n, of_values);
     return (packed_head){of_keys, of_values, n};
 }
-
-/* What queries ask of a head, of whose keys the first `n_heavy` count e^`weight` times. */
-typedef struct {
-    const packed_head *head;
-    int64_t n_heavy;
-    float weight;
-    void *room;
-} asked_by_many;
 
 INLINE int64_t room_to_ask(int64_t n_keys) { return ASKING * padded(n_keys) * (int64_t)sizeof(float); }
 
