@@ -1,7 +1,7 @@
 """What is compiled, called with tensors: its structures, and its functions."""
 
 import ctypes
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -29,6 +29,15 @@ class Matrix(ctypes.Structure):
         *((name, _POINTER) for name in ("weights", "scales", "sums", "bias")),
         *((name, _POINTER) for name in ("outliers", "outlier_inputs", "outliers_before")),
         *((name, _COUNT) for name in ("n_in", "n_out", "scales_rows")),
+    )
+
+
+class Vocabulary(ctypes.Structure):
+    """`vocabulary` of vocabulary.h."""
+
+    _fields_ = (
+        *((name, _POINTER) for name in ("weights", "scales", "sums", "fine", "fine_scales", "shared")),
+        *((name, _COUNT) for name in ("n_in", "n_out")),
     )
 
 
@@ -62,7 +71,7 @@ class Decoder(ctypes.Structure):
     _fields_ = (
         *((name, _POINTER) for name in ("embedding", "positions", "layers")),
         ("last_norm", Norm),
-        ("vocabulary", Matrix),
+        ("vocabulary", Vocabulary),
         ("alignment", _POINTER),
         *((name, _COUNT) for name in ("n_alignment", "n_layer", "n_state", "n_head", "n_ctx", "n_rows")),
     )
@@ -130,6 +139,7 @@ class Library:
         library.take_out.argtypes = (_POINTER, _COUNT, _COUNT, _POINTER, _POINTER, _POINTER)
         library.take_out.restype = _COUNT
         library.multiply.argtypes = (_POINTER, _POINTER, _COUNT, _POINTER, _COUNT)
+        library.weigh_vocabulary.argtypes = (_POINTER, _POINTER, _COUNT, _POINTER, _COUNT)
         library.embed.argtypes = (_POINTER, _POINTER, _POINTER, _POINTER, _COUNT, _POINTER, _COUNT)
         library.hear.argtypes = (_POINTER, _POINTER, _COUNT)
         library.listen_to.argtypes = (_POINTER, _COUNT, _POINTER, _COUNT, _COUNT, _COUNT, _POINTER, _POINTER, _COUNT)
@@ -157,11 +167,17 @@ class Library:
 
     def multiply(self, matrix: Matrix, x: Tensor) -> Tensor:
         """`x` (…, n_in), float32 → (…, n_out); raises MemoryError, TypeError."""
-        _expect(x, *x.shape[:-1], matrix.n_in)
+        return self._multiply(self._library.multiply, matrix, x)
+
+    def weigh(self, vocabulary: Vocabulary, x: Tensor) -> Tensor:
+        """`x` (…, n_in), float32 → logits (…, n_out); raises MemoryError, TypeError."""
+        return self._multiply(self._library.weigh_vocabulary, vocabulary, x)
+
+    def _multiply(self, function: Any, by: Union[Matrix, Vocabulary], x: Tensor) -> Tensor:
+        _expect(x, *x.shape[:-1], by.n_in)
         x = x.contiguous()
-        out = x.new_empty(*x.shape[:-1], matrix.n_out)
-        n_rows = x.numel() // matrix.n_in
-        _check(self._library.multiply(ctypes.byref(matrix), x.data_ptr(), n_rows, out.data_ptr(), self.threads))
+        out = x.new_empty(*x.shape[:-1], by.n_out)
+        _check(function(ctypes.byref(by), x.data_ptr(), x.numel() // by.n_in, out.data_ptr(), self.threads))
         return out
 
     def hear(self, layer: EncoderLayer, sound: Sound) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from whisper.model import ModelDimensions
 
 from recognizer.compiled.library import Decoder, Heard, Layer, Library, Matrix, Task, array_of
-from recognizer.compiled.matrices import CompiledLinear, lay_in_order, norm_of
+from recognizer.compiled.matrices import CompiledLinear, CompiledVocabulary, lay_in_order, norm_of
 from recognizer.int8 import quantize
 from recognizer.layers import Norm as NormLayer
 
@@ -30,15 +30,16 @@ class CompiledSteps:
 
     Args:
         library: what computes it.
-        decoder: in float32 on the processor. Its matrices become compiled ones of int8.
+        decoder: in float32 on the processor. Its matrices become compiled ones.
     """
 
     def __init__(self, library: Library, decoder: Any) -> None:
         self._library, self._of = library, decoder
-        quantize(decoder, lambda linear: CompiledLinear(library, linear))
+        quantize(decoder.layers, lambda linear: CompiledLinear(library, linear))
         norms = [norm for layer in decoder.layers for norm in _norms(layer)] + [decoder.norm]
         weights = [weight for norm in norms for weight in (norm.weight, norm.bias)]
         self._kept = [tensor.detach() for tensor in (decoder.embedding, decoder.positions, *weights)]
+        decoder.vocabulary = CompiledVocabulary(library, decoder.embedding.detach())
         lay_in_order([*(linear for layer in decoder.layers for linear in _linears(layer)), decoder.vocabulary])
         self._hearing = array_of(Matrix, [layer.cross_kv.matrix for layer in decoder.layers])
         self._layers = array_of(Layer, [_layer(layer) for layer in decoder.layers])
@@ -47,7 +48,7 @@ class CompiledSteps:
         n_state = decoder.embedding.shape[1]
         self._decoder = Decoder(
             *(decoder.embedding.data_ptr(), decoder.positions.data_ptr(), ctypes.addressof(self._layers)),
-            *(norm_of(decoder.norm), decoder.vocabulary.matrix),
+            *(norm_of(decoder.norm), decoder.vocabulary.vocabulary),
             *(ctypes.addressof(self._alignment), len(decoder.alignment_heads)),
             *(n_layer, n_state, n_head, n_ctx, n_rows),
         )

@@ -19,7 +19,7 @@ from recognizer import search
 from recognizer.alignment import warp
 from recognizer.audio import Samples
 from recognizer.compiled.library import Library
-from recognizer.compiled.matrices import CompiledLinear
+from recognizer.compiled.matrices import CompiledLinear, CompiledVocabulary
 from recognizer.compiled.pages import large_pages
 from recognizer.compiled.step import can_compile
 from recognizer.decoder import FastDecoder
@@ -28,11 +28,13 @@ from recognizer.precision import apply_precision
 from recognizer.recognizer import Recognizer
 from recognizer.request import Request
 from recognizer.settings import RecognizerSettings
+from recognizer.weights import load_weights
 from recognizer.words import align, starts_s
 from tests.harness.instructions import EACH_SET
 
 HEADS = ((0, 1), (1, 0), (2, 1))
 ROWS = 5
+BEAM_AND_ONE = 6
 SIZES = whisper.ModelDimensions(
     n_mels=80,
     n_audio_ctx=1500,
@@ -71,9 +73,15 @@ def both(library: Library, seed: int = 0) -> List[FastDecoder]:
     return [compiled, by_torch]
 
 
-def are_near(found: Tensor, right: Tensor) -> bool:
+def are_near(found: Tensor, right: Tensor, within: float = 0.02) -> bool:
     """But for a rounding to the next of 256 here and there."""
-    return bool((found - right).norm() <= 0.02 * right.norm())
+    return bool((found - right).norm() <= within * right.norm())
+
+
+def are_foretold(logits: Tensor, right: Tensor) -> bool:
+    """The best are as exact as all else, and the others as four bits can be."""
+    best = right.topk(BEAM_AND_ONE).indices
+    return are_near(logits.gather(1, best), right.gather(1, best)) and are_near(logits, right, within=0.15)
 
 
 # --- the same as torch -----------------------------------------------------------------------
@@ -156,6 +164,65 @@ def test_silence_and_what_has_one_sign_are_multiplied_as_by_torch(library: Libra
     torch.testing.assert_close(CompiledLinear(library, linear)(x), Int8Linear(linear)(x), rtol=1e-4, atol=1e-4)
 
 
+@settings(deadline=None, max_examples=40)
+@given(
+    shape=st.tuples(st.integers(1, 14), st.sampled_from([64, 384, 512]), st.integers(6, 9000)),
+    shared=st.sampled_from([0.0, 3.0]),
+    loudness=st.sampled_from([1e-4, 1.0, 300.0]),
+    seed=st.integers(0, 2**31),
+)
+def test_the_best_of_a_vocabulary_are_those_of_float32(
+    library: Library, shape: "tuple[int, int, int]", shared: float, loudness: float, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    n_rows, n_state, n_vocab = shape
+    embedding = torch.randn(n_vocab, n_state) + shared * torch.randn(n_state)
+    x = loudness * torch.randn(n_rows, n_state)
+    found, right = CompiledVocabulary(library, embedding)(x), x @ embedding.T
+    spread = loudness * n_state**0.5
+    (values, tokens), expected = found.topk(BEAM_AND_ONE), right.topk(BEAM_AND_ONE).values
+    assert float((values - expected).abs().amax()) < 0.05 * spread
+    assert float((right.gather(1, tokens) - expected).abs().amax()) < 0.05 * spread
+    assert float((found - right).abs().amax()) < 1.5 * spread
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_rows_are_foretold_alike_alone_and_beside_others(library: Library, threads: int) -> None:
+    """As loud as each other, or their steps are others."""
+    torch.manual_seed(0)
+    vocabulary = CompiledVocabulary(library, torch.randn(5000, 64))
+    x = torch.randn(1, 64).expand(7, 64)
+    library.threads = threads
+    found = vocabulary(x)
+    library.threads = 1
+    assert torch.equal(found, vocabulary(x[:1]).expand(7, 5000))
+
+
+@pytest.mark.parametrize("embedding", [torch.zeros(300, 64), torch.ones(300, 64), torch.eye(64).repeat(5, 1)])
+def test_tokens_that_are_all_alike_are_foretold_as_they_are(library: Library, embedding: Tensor) -> None:
+    x = torch.linspace(-1, 1, 64)[None]
+    torch.testing.assert_close(CompiledVocabulary(library, embedding)(x), x @ embedding.T, rtol=0.02, atol=0.02)
+
+
+@torch.inference_mode()
+def test_of_what_whisper_makes_of_speech_the_best_tokens_are_those_of_float32(
+    library: Library, samples: Samples
+) -> None:
+    model = load_weights("base").eval()
+    states: List[Tensor] = []
+    model.decoder.ln.register_forward_hook(lambda _, __, state: states.append(state[0]))
+    tokenizer = get_tokenizer(True, language="en", task="transcribe")
+    prompt = tokenizer.sot_sequence_including_notimestamps
+    text = [*prompt, *tokenizer.encode(" Ever tried. Ever failed. No matter.")]
+    sound = whisper.log_mel_spectrogram(whisper.pad_or_trim(torch.from_numpy(samples)))
+    logits = model.decoder(torch.tensor([text]), model.encoder(sound[None]))[0, len(prompt) - 1 :]
+    found = CompiledVocabulary(library, model.decoder.token_embedding.weight.detach())(states[0][len(prompt) - 1 :])
+    best = logits.topk(BEAM_AND_ONE)
+    assert torch.equal(found.argmax(1), logits.argmax(1))
+    assert float((found.gather(1, best.indices) - best.values).abs().amax()) < 0.5
+    assert float((found.logsumexp(1) - logits.logsumexp(1)).abs().amax()) < 0.3
+
+
 @settings(deadline=None, max_examples=30)
 @given(n_rows=st.integers(1, 6), n=st.integers(8, 3000), k=st.integers(1, 8), seed=st.integers(0, 2**31))
 def test_the_best_tokens_are_those_of_torch(library: Library, n_rows: int, n: int, k: int, seed: int) -> None:
@@ -184,12 +251,12 @@ def test_a_prompt_and_the_steps_behind_it_are_those_of_torch(library: Library, s
     prompt = torch.tensor([50258, 50264, 50359, 50363, 11, 12, 13])
     found, right = (decoder.prompt(prompt, (0, -1)) for decoder in (compiled, by_torch))
     assert found.shape == (2, SIZES.n_vocab)
-    assert are_near(found, right)
+    assert are_foretold(found, right)
     for offset in range(len(prompt), len(prompt) + 4):
         tokens = torch.randint(50000, (3, ROWS))[1]  # not side by side in memory
         by_torch.memory.copy_(compiled.memory)
         found, right = (decoder.step(tokens, offset) for decoder in (compiled, by_torch))
-        assert are_near(found, right)
+        assert are_foretold(found, right)
         assert are_near(compiled.memory, by_torch.memory)
 
 
@@ -205,7 +272,7 @@ def test_what_follows_a_text_is_that_of_torch(library: Library, logits_from: int
         )
         assert found.shape == (9 - logits_from, SIZES.n_vocab)
         assert scores.shape == expected.shape == (len(HEADS), 9, 70)
-        assert are_near(found, right)
+        assert len(found) == 0 or are_foretold(found, right)
         assert are_near(scores, expected)
 
 
@@ -221,10 +288,6 @@ def test_how_likely_the_tokens_of_a_text_are_is_that_of_torch(
     assert found.shape == right.shape == (len(asked),)
     assert are_near(found, right)
     assert are_near(scores, expected)
-    if n_among is None:
-        whole = compiled.follow(tokens)[0].log_softmax(-1)
-        own = whole[asked.start - 1 : asked.stop - 1].gather(1, tokens[asked.start : asked.stop, None])[:, 0]
-        assert are_near(found, own)
 
 
 @torch.inference_mode()

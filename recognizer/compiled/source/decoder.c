@@ -2,6 +2,7 @@
 
 #include "attention.h"
 #include "matrices.h"
+#include "vocabulary.h"
 
 typedef struct {
     norm attn_norm, cross_norm, mlp_norm;
@@ -19,7 +20,7 @@ typedef struct {
     const float *embedding, *positions;
     const layer *layers;
     norm last_norm;
-    matrix vocabulary;
+    vocabulary vocabulary;
     const int64_t *alignment; /* (n_alignment, 2): layer and head */
     int64_t n_alignment;
     int64_t n_layer, n_state, n_head, n_ctx, n_rows; /* of the memory */
@@ -69,6 +70,17 @@ int multiply(const matrix *m, const float *x, int64_t n_rows, float *y, int64_t 
     if (!room) return NO_MEMORY;
     gather(threads);
     multiply_with(m, x, n_rows, KEEP, y, room);
+    disband();
+    free(room);
+    return 0;
+}
+
+/* The same of the vocabulary: logits. */
+int weigh_vocabulary(const vocabulary *v, const float *x, int64_t n_rows, float *logits, int64_t threads) {
+    void *room = allocate(room_to_foretell(v, n_rows));
+    if (!room) return NO_MEMORY;
+    gather(threads);
+    foretell(v, x, n_rows, logits, room);
     disband();
     free(room);
     return 0;
@@ -267,12 +279,13 @@ typedef struct {
     void *room;
 } desk;
 
-/* Tokens at their positions; 0 or NO_MEMORY. Whoever has it frees x. */
-static int begin(const decoder *d, const task *of, desk *at) {
+/* Tokens at their positions, of which so many are foretold at once; 0 or NO_MEMORY. Whoever has it frees x. */
+static int begin(const decoder *d, const task *of, int64_t n_foretold, desk *at) {
     int64_t n = of->n, n_state = d->n_state, size = n * n_state, n_scores = of->offset + n;
     for (int64_t index = 0; index < d->n_layer; index++)
         n_scores = larger(n_scores, MOST_ROWS * padded(of->sounds[index].n));
-    float *x = allocate((6 * size + d->n_head * n_scores) * sizeof(float) + room_of(n, 4 * n_state));
+    int64_t room = larger(room_of(n, 4 * n_state), room_to_foretell(&d->vocabulary, n_foretold));
+    float *x = allocate((6 * size + d->n_head * n_scores) * sizeof(float) + room);
     if (!x) return NO_MEMORY;
     float *scores = x + 6 * size;
     *at = (desk){x, x + size, x + 2 * size, scores, n_scores, scores + d->n_head * n_scores};
@@ -312,13 +325,13 @@ int run(
     int64_t threads) {
     desk at;
     if (!is_possible(d, of, places, n_places)) return IMPOSSIBLE;
-    if (begin(d, of, &at)) return NO_MEMORY;
+    if (begin(d, of, n_places, &at)) return NO_MEMORY;
     gather(threads);
     pass_layers(d, of, &at, told);
     if (n_places) {
         for (int64_t place = 0; place < n_places; place++)
             normalise(&d->last_norm, at.x + places[place] * d->n_state, 1, d->n_state, at.normed + place * d->n_state);
-        multiply_with(&d->vocabulary, at.normed, n_places, KEEP, logits, at.room);
+        foretell(&d->vocabulary, at.normed, n_places, logits, at.room);
     }
     disband();
     free(at.x);
@@ -352,20 +365,24 @@ int read_back(
     if (!is_possible(d, of, NULL, 0) || first < 1 || first >= end || end > of->n) return IMPOSSIBLE;
     for (int64_t token = first; token < end; token++)
         if (of->tokens[token] >= smaller(n_among, n_vocab)) return IMPOSSIBLE;
-    float *logits = allocate(smaller(READ_AT_ONCE, n_rows) * n_vocab * sizeof(float));
-    if (!logits || begin(d, of, &at)) {
+    int64_t n_foretold = smaller(READ_AT_ONCE, n_rows);
+    float *logits = allocate(n_foretold * n_vocab * sizeof(float));
+    if (!logits || begin(d, of, n_foretold, &at)) {
         free(logits);
         return NO_MEMORY;
     }
     gather(threads);
     pass_layers(d, of, &at, told);
     normalise(&d->last_norm, at.x + (first - 1) * n_state, n_rows, n_state, at.normed);
-    incoming in = taken(&d->vocabulary, at.normed, n_rows, at.room);
     for (int64_t row = 0; row < n_rows; row += READ_AT_ONCE) {
-        int64_t n = smaller(READ_AT_ONCE, n_rows - row);
-        incoming some = in;
-        some.q += row * n_state, some.loudest += row;
-        multiply_taken(&d->vocabulary, &some, n, KEEP, logits);
+        int64_t n = smaller(n_foretold, n_rows - row);
+        const float *x = at.normed + row * n_state;
+        foretell(&d->vocabulary, x, n, logits, at.room);
+        for (int64_t i = 0; i < n; i++) {
+            const float *of_row = x + i * n_state;
+            int64_t token = of->tokens[first + row + i];
+            logits[i * n_vocab + token] = logit_of(&d->vocabulary, of_row, share_of(&d->vocabulary, of_row), token);
+        }
         weighing w = {logits, n_vocab, smaller(n_among, n_vocab), of->tokens + first + row, logprobs + row};
         share(weigh_rows, &w, n, 1);
     }
