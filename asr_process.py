@@ -23,7 +23,7 @@ import logger
 from boundary.messages import Answer, Content, Logged, Pong, Ready, Recognized, StartFailed
 from boundary.settings import EngineSettings, EngineSlot
 from engine.main import engine_main
-from engine.turns import Board, Work
+from engine.turns import CORES, Board, Work
 from forkserver.start import CONTEXT, ForkFailed, ForkServer
 from server import VERSION
 from server.load import LoadMeter
@@ -149,6 +149,11 @@ class EnginePool:
     def sessions(self) -> int:
         """How many have an engine or wait for one."""
         return len(self._posts)
+
+    @property
+    def cores(self) -> int:
+        """Of this machine, as far as the engines may use them."""
+        return CORES
 
     def request(self, session: int, post: Post, patience_s: float) -> None:
         """Ask for an engine, for a session that no other has the number of.

@@ -1,7 +1,8 @@
-"""How busy the engines are, for each other to see: shared memory, of which each engine writes its own part."""
+"""How busy the engines are, for each other to see: shared memory, of which each engine writes its own part; and a bell
+for each, which whoever leaves its turn to it rings."""
 
 import enum
-from typing import Any, Iterator, Optional
+from typing import Any, Iterator, List, Optional, Tuple
 
 from engine.cores import usable_cores
 
@@ -40,6 +41,8 @@ class Board:
         self._asked_since_s = context.RawArray("d", n_engines)  # for a result that somebody waits for
         self._seen_s = context.RawArray("d", n_engines)
         self._places = context.RawArray("B", n_engines)  # 0: the processor, else the card's index and 1
+        self._resting = context.RawArray("B", n_engines)  # until its bell rings
+        self._bells = [context.Semaphore(0) for _ in range(n_engines)]
 
     def settle(self, engine: int, card: Optional[int]) -> None:
         """The engine computes on that card, or on the processor."""
@@ -51,8 +54,16 @@ class Board:
 
     def mark(self, engine: int, work: Work) -> None:
         """The engine begins another work, and waits for no turn."""
-        self._marks[engine] = work
+        before, self._marks[engine] = self._marks[engine], work
         self._waiting_since_s[engine] = 0.0
+        if work < before and before >= Work.AHEAD:
+            self._ring(engine)
+
+    def rest(self, engine: int, timeout_s: float) -> None:
+        """Sleep so long, or until one that was before this engine is done: then it may be its turn."""
+        self._resting[engine] = 1
+        self._bells[engine].acquire(timeout=timeout_s)
+        self._resting[engine] = 0
 
     def wait(self, engine: int, since_s: float) -> None:
         """The engine wants a turn at live text since then, by the machine's monotonic clock; 0: it does not."""
@@ -73,23 +84,36 @@ class Board:
         return sum(map(marks.count, range(least, Work.LIVE + 1))) - int(self._marks[engine] >= least)
 
     def work_for(self, engine: int, since_s: float, now_s: float) -> None:
-        """The engine is about to begin LIVE work for somebody who waits since then."""
+        """The engine is about to begin work for somebody who waits since then, or will wait from then on."""
         self._asked_since_s[engine], self._seen_s[engine] = since_s, now_s
 
     def live_before(self, engine: int, now_s: float) -> int:
         """How many engines do LIVE work for who has waited longer; notes that this one is still at its own."""
         self._seen_s[engine] = now_s
-        own, place = (self._asked_since_s[engine], engine), self._places[engine]
+        own = (self._asked_since_s[engine], engine)
         return sum(
-            (self._asked_since_s[index], index) < own
-            for index in self._engines_at(Work.LIVE)
-            if self._places[index] == place and now_s - self._seen_s[index] < _UNSEEN_S
+            turn < own and now_s - self._seen_s[turn[1]] < _UNSEEN_S
+            for turn in self._turns(Work.LIVE, self._places[engine])
         )
 
     def ahead_before(self, engine: int) -> int:
-        """How many of the engines before this one work ahead: they go first."""
-        place = self._places[engine]
-        return sum(index < engine and self._places[index] == place for index in self._engines_at(Work.AHEAD))
+        """How many engines work ahead for who will wait sooner."""
+        own = (self._asked_since_s[engine], engine)
+        return sum(turn < own for turn in self._turns(Work.AHEAD, self._places[engine]))
+
+    def _ring(self, engine: int) -> None:
+        """Wake those whose turn it may be where this engine has computed."""
+        place, n_free = self._places[engine], self.seats(engine)
+        for work in (Work.LIVE, Work.BEHIND, Work.AHEAD):
+            for _, index in sorted(self._turns(work, place))[: max(0, n_free)]:
+                n_free -= 1
+                if self._resting[index]:
+                    self._bells[index].release()
+
+    def _turns(self, work: Work, place: int) -> List[Tuple[float, int]]:
+        """Since when those who do it there are waited for, and their numbers."""
+        at_work = self._engines_at(work)
+        return [(self._asked_since_s[index], index) for index in at_work if self._places[index] == place]
 
     def _engines_at(self, work: Work) -> Iterator[int]:
         """All that do it, wherever they compute; asked for each token, so what they do is not looked at one by one."""

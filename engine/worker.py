@@ -26,8 +26,7 @@ from recognizer.stability import may_settle
 _log = logging.getLogger(__name__)
 
 _SIGN_OF_LIFE_S = 1.0
-_GIVE_WAY_S = 0.005
-_GIVE_WAY_IN_LIVE_TEXT_S = 0.02  # nobody waits for it, and many may
+_GIVE_WAY_S = 0.02  # between two looks at what has come, unless the bell rings; longer, the more are before it
 _GIVE_WAY_LONGEST_S = 0.2
 _GIVE_WAY_LIMIT_S = 5.0  # for one utterance: who sends ahead of time is served last, but is served
 _ON_OPEN = (Work.LIVE_TEXT, Work.AHEAD)  # utterances that have not ended
@@ -174,8 +173,8 @@ class EngineWorker:
     # --- recognition
 
     def _work_ahead(self) -> None:
-        """Recognise an utterance that may have ended, if a core is free and it has not been done."""
-        if not self._listener.pauses or self._must_give_way(Work.AHEAD) or self._scarcity.rests(time.monotonic()):
+        """Recognise an utterance that may have ended as soon as a core is free, if it has not been done."""
+        if not self._listener.pauses or self._scarcity.rests(time.monotonic()):
             return
         if self._result is not None and not self._listener.goes_on(self._result.utterance):
             return
@@ -295,14 +294,11 @@ class EngineWorker:
                 return True
             if not self._must_give_way(self._work):
                 break
-            pause_s = _GIVE_WAY_S
             if self._work is Work.LIVE_TEXT:  # others need not share the cores with it
-                pause_s = _GIVE_WAY_IN_LIVE_TEXT_S
                 self._board.mark(self._index, Work.NONE)
-            elif self._work is Work.LIVE:  # the longer, the more are before it
-                pause_s = min(_GIVE_WAY_S * (1 + self._live_before - self._seats), _GIVE_WAY_LONGEST_S)
-            time.sleep(pause_s)
-            self._began_s += pause_s
+            began_s, n_before = time.monotonic(), self._live_before - self._seats if self._work is Work.LIVE else 0
+            self._board.rest(self._index, min(_GIVE_WAY_S * (1 + n_before), _GIVE_WAY_LONGEST_S))
+            self._began_s += time.monotonic() - began_s
         self._board.mark(self._index, self._work)
         self._share_cores()
         return False

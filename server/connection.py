@@ -202,10 +202,11 @@ class Connection:
 
     def _pause_s(self) -> float:
         """For how long the client is not looked at."""
-        sessions, closing_silence_s = self._pool.sessions, self._config.closing_silence_s
+        sessions, cores, closing_silence_s = self._pool.sessions, self._pool.cores, self._config.closing_silence_s
         if self._session.is_quiet:
-            return quiet_pause_s(sessions, closing_silence_s)
-        return speaking_pause_s(min(sessions, self._config.model.channel), closing_silence_s)  # who waits is not read
+            return quiet_pause_s(sessions, cores, closing_silence_s)
+        served = min(sessions, self._config.model.channel)  # who waits is not read
+        return speaking_pause_s(served, cores, closing_silence_s)
 
     def _write(self) -> None:
         while self._outbox:

@@ -36,6 +36,7 @@ class Engines:
 
     def __init__(self, sessions: int) -> None:
         self.sessions = sessions
+        self.cores = 2
         self.looks = 0  # that brought audio
         self.asked: list[str] = []
         self.heard = b""

@@ -119,25 +119,30 @@ def test_who_sends_in_real_time_never_waits(max_speed: float, pauses_s: List[flo
 # --- how often clients are looked at
 
 
-def test_a_few_clients_that_say_nothing_are_looked_at_at_once_and_many_not_more_often_in_all() -> None:
-    assert quiet_pause_s(1, 0.48) < 0.005
+@pytest.mark.parametrize("cores", [1, 2, 8, 64])
+def test_a_few_clients_that_say_nothing_are_looked_at_at_once_and_many_not_more_often_in_all(cores: int) -> None:
+    assert quiet_pause_s(1, cores, 0.48) <= 0.005
     for sessions in (2, 10, 50, 100, 1000):
-        looks_per_s = sessions / quiet_pause_s(sessions, 0.48)
-        assert looks_per_s <= max(1000, sessions / 0.15 + 1)
-    assert quiet_pause_s(10_000, 0.48) == 0.15
+        looks_per_s = sessions / quiet_pause_s(sessions, cores, 0.48)
+        assert looks_per_s <= max(min(200 * cores, 3200), sessions / 0.15) + 1
+    assert quiet_pause_s(10_000, cores, 0.48) == 0.15
 
 
 def test_nobody_is_left_alone_for_more_than_half_of_what_ends_an_utterance() -> None:
-    assert quiet_pause_s(10_000, 0.1) == 0.05
+    assert quiet_pause_s(10_000, 2, 0.1) == 0.05
 
 
-def test_of_a_few_clients_that_speak_each_packet_is_taken_at_once_and_of_many_several_together() -> None:
-    assert speaking_pause_s(16, 0.48) == 0
-    for sessions in (24, 36, 60):
-        assert sessions / speaking_pause_s(sessions, 0.48) <= 1000
-    assert speaking_pause_s(10_000, 0.48) == 0.1
+@pytest.mark.parametrize(("cores", "few"), [(1, 5), (2, 11), (4, 23), (16, 95), (64, 95)])
+def test_of_a_few_clients_that_speak_each_packet_is_taken_at_once_and_of_many_several_together(
+    cores: int, few: int
+) -> None:
+    assert speaking_pause_s(few, cores, 0.48) == 0
+    for sessions in (few + 1, 2 * few, 3 * few):
+        assert speaking_pause_s(sessions, cores, 0.48) >= 0.03
+        assert sessions / speaking_pause_s(sessions, cores, 0.48) <= 200 * cores + 1
+    assert speaking_pause_s(10_000, cores, 0.48) == 0.1
 
 
 def test_who_speaks_is_looked_at_several_times_in_what_ends_an_utterance() -> None:
-    assert speaking_pause_s(10_000, 0.2) == 0.05
-    assert speaking_pause_s(10_000, 0.1) == 0
+    assert speaking_pause_s(10_000, 2, 0.2) == 0.05
+    assert speaking_pause_s(10_000, 2, 0.1) == 0
