@@ -414,7 +414,8 @@ class Recognizer:
         self._listened = (sound, window_samples)
 
     def _decode(self, task: _Task, temperature: float, prefix: Tuple[int, ...]) -> DecodingResult:
-        torch.manual_seed(_SAMPLING_SEED)
+        if temperature > 0:
+            torch.manual_seed(_SAMPLING_SEED)
         beam_size = self._settings.beam_size
         options = DecodingOptions(
             task=task.request.task,
