@@ -1,9 +1,12 @@
-"""How busy the engines are, for each other to see: shared memory, of which each engine writes its own part; and a bell
-for each, which whoever leaves its turn to it rings."""
+"""How busy the engines are, for each other to see: shared memory, of which each engine writes its own part.
+
+Each has a bell, too (bells.py), which is rung by whoever leaves its turn to it.
+"""
 
 import enum
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Iterator, List, Optional, Tuple
 
+from engine.bells import Bells
 from engine.cores import usable_cores
 
 CORES = usable_cores()
@@ -38,11 +41,11 @@ class Board:
     def __init__(self, context: Any, n_engines: int) -> None:
         self._marks = context.RawArray("B", n_engines)
         self._waiting_since_s = context.RawArray("d", n_engines)
-        self._asked_since_s = context.RawArray("d", n_engines)  # for a result that somebody waits for
+        self._asked_since_s = context.RawArray("d", n_engines)  # for a result that is waited for, or will be
         self._seen_s = context.RawArray("d", n_engines)
         self._places = context.RawArray("B", n_engines)  # 0: the processor, else the card's index and 1
         self._resting = context.RawArray("B", n_engines)  # until its bell rings
-        self._bells = [context.Semaphore(0) for _ in range(n_engines)]
+        self._bells = Bells()
 
     def settle(self, engine: int, card: Optional[int]) -> None:
         """The engine computes on that card, or on the processor."""
@@ -59,10 +62,12 @@ class Board:
         if work < before and before >= Work.AHEAD:
             self._ring(engine)
 
-    def rest(self, engine: int, timeout_s: float) -> None:
-        """Sleep so long, or until one that was before this engine is done: then it may be its turn."""
-        self._resting[engine] = 1
-        self._bells[engine].acquire(timeout=timeout_s)
+    def rest(self, engine: int, timeout_s: float, may_go: Callable[[], bool]) -> None:
+        """Sleep so long, or until one that was before this engine is done, unless it `may_go` by now."""
+        self._bells.forget(engine)
+        self._resting[engine] = 1  # before it asks: who is done from now on rings
+        if not may_go():
+            self._bells.wait(engine, timeout_s)
         self._resting[engine] = 0
 
     def wait(self, engine: int, since_s: float) -> None:
@@ -89,17 +94,18 @@ class Board:
 
     def live_before(self, engine: int, now_s: float) -> int:
         """How many engines do LIVE work for who has waited longer; notes that this one is still at its own."""
+        return self._before(engine, Work.LIVE, now_s)
+
+    def ahead_before(self, engine: int, now_s: float) -> int:
+        """How many engines work ahead for who will wait sooner; notes that this one is still at its own."""
+        return self._before(engine, Work.AHEAD, now_s)
+
+    def _before(self, engine: int, work: Work, now_s: float) -> int:
         self._seen_s[engine] = now_s
         own = (self._asked_since_s[engine], engine)
         return sum(
-            turn < own and now_s - self._seen_s[turn[1]] < _UNSEEN_S
-            for turn in self._turns(Work.LIVE, self._places[engine])
+            turn < own and now_s - self._seen_s[turn[1]] < _UNSEEN_S for turn in self._turns(work, self._places[engine])
         )
-
-    def ahead_before(self, engine: int) -> int:
-        """How many engines work ahead for who will wait sooner."""
-        own = (self._asked_since_s[engine], engine)
-        return sum(turn < own for turn in self._turns(Work.AHEAD, self._places[engine]))
 
     def _ring(self, engine: int) -> None:
         """Wake those whose turn it may be where this engine has computed."""
@@ -108,7 +114,7 @@ class Board:
             for _, index in sorted(self._turns(work, place))[: max(0, n_free)]:
                 n_free -= 1
                 if self._resting[index]:
-                    self._bells[index].release()
+                    self._bells.ring(index)
 
     def _turns(self, work: Work, place: int) -> List[Tuple[float, int]]:
         """Since when those who do it there are waited for, and their numbers."""

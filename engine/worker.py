@@ -70,7 +70,7 @@ class EngineWorker:
         self._sign_of_life_s = 0.0
         self._began_s = 0.0  # with the recognition; moved on by pauses
         self._give_way_until_s = 0.0
-        self._live_before = 0  # engines that are to compute before this one
+        self._n_before = 0  # engines that are to compute before this one
         self._worked_s: Optional[float] = None  # until then, with memory that has not been given back
         self._recognizer: Recognizer
         self._live_text: LiveText
@@ -180,6 +180,7 @@ class EngineWorker:
             return
         utterance = self._listener.ending
         if utterance is not None and not self._continuity.is_empty(utterance):
+            self._want_turn(False)
             self._recognize(utterance, Work.AHEAD)
 
     def _recognize(self, utterance: Utterance, work: Work) -> None:
@@ -294,14 +295,21 @@ class EngineWorker:
                 return True
             if not self._must_give_way(self._work):
                 break
-            if self._work is Work.LIVE_TEXT:  # others need not share the cores with it
-                self._board.mark(self._index, Work.NONE)
-            began_s, n_before = time.monotonic(), self._live_before - self._seats if self._work is Work.LIVE else 0
-            self._board.rest(self._index, min(_GIVE_WAY_S * (1 + n_before), _GIVE_WAY_LONGEST_S))
-            self._began_s += time.monotonic() - began_s
+            self._give_way()
         self._board.mark(self._index, self._work)
         self._share_cores()
         return False
+
+    def _give_way(self) -> None:
+        """Let others compute, for a moment or until it may be this engine's turn."""
+        began_s = time.monotonic()
+        if self._work is Work.LIVE_TEXT:  # others need not share the cores with it
+            self._board.mark(self._index, Work.NONE)
+            time.sleep(_GIVE_WAY_S)
+        else:
+            pause_s = min(_GIVE_WAY_S * (1 + max(0, self._n_before - self._seats)), _GIVE_WAY_LONGEST_S)
+            self._board.rest(self._index, pause_s, lambda: not self._must_give_way(self._work))
+        self._began_s += time.monotonic() - began_s
 
     def _is_in_vain(self) -> bool:
         """Whether the utterance goes on after all, or has ended. If it has as was expected, somebody waits for it."""
@@ -323,13 +331,16 @@ class EngineWorker:
             recognising = self._board.others(self._index, Work.AHEAD)
             looking = 0 if self._work is work else self._board.others(self._index, Work.LIVE_TEXT) - recognising
             return 2 * recognising + looking >= self._seats  # a recognition is to be as fast as without live text
+        now_s = time.monotonic()
         if work is Work.AHEAD:
-            return self._board.others(self._index, Work.BEHIND) + self._board.ahead_before(self._index) >= self._seats
+            urgent = self._board.others(self._index, Work.BEHIND)
+            self._n_before = urgent + self._board.ahead_before(self._index, now_s)
+            return self._n_before >= self._seats
         if work is Work.LIVE:  # one after the other: side by side, all would be late
-            self._live_before = self._board.live_before(self._index, time.monotonic())
-            return self._recognizer.card is None and self._live_before >= self._seats
-        late = time.monotonic() >= self._give_way_until_s
-        return work is Work.BEHIND and not late and self._board.others(self._index, Work.LIVE) >= self._seats
+            self._n_before = self._board.live_before(self._index, now_s)
+            return self._recognizer.card is None and self._n_before >= self._seats
+        self._n_before = self._board.others(self._index, Work.LIVE)
+        return work is Work.BEHIND and now_s < self._give_way_until_s and self._n_before >= self._seats
 
     def _show_life(self) -> None:
         """Tell the server that the recognition goes on: it ends who gives no answer for too long."""

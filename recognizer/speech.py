@@ -88,7 +88,8 @@ class _Convolution:
     """(n, times, channels) → the same, by a product of matrices: another number of frames costs no preparation."""
 
     def __init__(self, weight: Tensor, bias: Optional[Tensor], stride: int, padding: int = 0) -> None:
-        self._weight, self._bias = weight.flatten(1).clone(), bias
+        self._weight = weight.detach().flatten(1).clone()
+        self._bias = None if bias is None else bias.detach()
         self._width, self._stride, self._padding = weight.shape[2], stride, padding
 
     @classmethod

@@ -2,9 +2,9 @@
 
 _BURST_S = 5.0  # of sending at the limit that a client may catch up on, after a network that stood still
 
-# A look at a client, and what it makes an engine do, takes about 0.4 ms of a core, more than the audio in it. However many
-# clients there are, all of them together are looked at so often for each core of the machine, and not more often than
-# one process, the server, can look.
+# A look at a client, and what it makes an engine do, takes about 0.4 ms of a core, more than the audio in it. However
+# many clients there are, all of them together are looked at so often for each core of the machine, and not more often
+# than one process, the server, can look.
 _LOOKS_PER_S_AND_CORE = 200
 _LOOKS_PER_S = 3200
 _QUIET_PAUSE_LIMIT_S = 0.15

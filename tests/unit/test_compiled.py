@@ -166,7 +166,9 @@ def test_silence_and_what_has_one_sign_are_multiplied_as_by_torch(library: Libra
 
 @settings(deadline=None, max_examples=40)
 @given(
-    shape=st.tuples(st.integers(1, 14), st.sampled_from([64, 384, 512]), st.integers(6, 9000)),
+    shape=st.tuples(
+        st.integers(1, 14), st.sampled_from([64, 384, 512]), st.one_of(st.integers(6, 9000), st.just(20_001))
+    ),
     shared=st.sampled_from([0.0, 3.0]),
     loudness=st.sampled_from([1e-4, 1.0, 300.0]),
     seed=st.integers(0, 2**31),
@@ -190,12 +192,12 @@ def test_the_best_of_a_vocabulary_are_those_of_float32(
 def test_rows_are_foretold_alike_alone_and_beside_others(library: Library, threads: int) -> None:
     """As loud as each other, or their steps are others."""
     torch.manual_seed(0)
-    vocabulary = CompiledVocabulary(library, torch.randn(5000, 64))
+    vocabulary = CompiledVocabulary(library, torch.randn(20_000, 64))
     x = torch.randn(1, 64).expand(7, 64)
     library.threads = threads
     found = vocabulary(x)
     library.threads = 1
-    assert torch.equal(found, vocabulary(x[:1]).expand(7, 5000))
+    assert torch.equal(found, vocabulary(x[:1]).expand(7, 20_000))
 
 
 @pytest.mark.parametrize("embedding", [torch.zeros(300, 64), torch.ones(300, 64), torch.eye(64).repeat(5, 1)])
@@ -218,7 +220,7 @@ def test_of_what_whisper_makes_of_speech_the_best_tokens_are_those_of_float32(
     logits = model.decoder(torch.tensor([text]), model.encoder(sound[None]))[0, len(prompt) - 1 :]
     found = CompiledVocabulary(library, model.decoder.token_embedding.weight.detach())(states[0][len(prompt) - 1 :])
     best = logits.topk(BEAM_AND_ONE)
-    assert torch.equal(found.argmax(1), logits.argmax(1))
+    assert bool((logits.gather(1, found.argmax(1, keepdim=True)) > best.values[:, :1] - 0.3).all())
     assert float((found.gather(1, best.indices) - best.values).abs().amax()) < 0.5
     assert float((found.logsumexp(1) - logits.logsumexp(1)).abs().amax()) < 0.3
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
+import threading
+from typing import Optional, Tuple
 
 import pytest
 
 from engine import turns
+from engine.bells import Bells
 from engine.turns import Board, Work
+from tests.harness.engines import wait_until
 
 
 @pytest.fixture
@@ -77,6 +82,131 @@ def test_who_is_frozen_keeps_nobody_waiting(board: Board) -> None:
     assert board.live_before(1, 11.1) == 0
 
 
+# --- whose turn it is next
+
+
+def asked(board: Board, work: Work, *since_s: float) -> None:
+    """Engine by engine, all at the same work, for who waits since then."""
+    for engine, asked_s in enumerate(since_s):
+        board.work_for(engine, asked_s, asked_s)
+        board.mark(engine, work)
+
+
+def rest(board: Board, *engines: int) -> None:
+    for engine in engines:
+        board._bells.forget(engine)
+        board._resting[engine] = 1
+
+
+def rings(board: Board, engine: int) -> bool:
+    return board._bells.wait(engine, 0.001)
+
+
+@pytest.fixture
+def one_seat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "CORES", 1)
+
+
+def test_work_ahead_is_begun_for_who_will_wait_soonest(board: Board) -> None:
+    asked(board, Work.AHEAD, 10.2, 10.0, 10.1)
+    assert [board.ahead_before(engine, 10.3) for engine in range(3)] == [2, 0, 1]
+    assert board.ahead_before(0, 20.0) == 0  # the others are frozen
+
+
+def test_who_rests_is_woken_when_the_one_before_is_done(board: Board, one_seat: None) -> None:
+    asked(board, Work.LIVE, 10.0, 10.1, 10.2)
+    resting = threading.Thread(target=board.rest, args=(1, 60.0, lambda: False))
+    resting.start()
+    wait_until(lambda: board._resting[1] == 1)
+    board.mark(0, Work.NONE)
+    resting.join(30.0)
+    assert not resting.is_alive()
+    assert not rings(board, 2)
+
+
+@pytest.mark.parametrize(
+    ("others", "woken"),
+    [
+        ((Work.LIVE, Work.AHEAD), 1),
+        ((Work.AHEAD, Work.LIVE), 2),
+        ((Work.BEHIND, Work.AHEAD), 1),
+        ((Work.AHEAD, Work.BEHIND), 2),
+        ((Work.AHEAD, Work.AHEAD), 1),
+        ((Work.LIVE_TEXT, Work.NONE), None),
+    ],
+)
+def test_what_is_more_urgent_is_woken_first(
+    board: Board, one_seat: None, others: Tuple[Work, Work], woken: Optional[int]
+) -> None:
+    asked(board, Work.LIVE, 10.0, 10.1, 10.2)
+    for engine, work in enumerate(others, 1):
+        board.mark(engine, work)
+    rest(board, 1, 2)
+    board.mark(0, Work.NONE)
+    assert [rings(board, engine) for engine in range(3)] == [engine == woken for engine in range(3)]
+
+
+def test_nobody_is_woken_by_work_that_begins_or_by_a_look_that_ends(board: Board, one_seat: None) -> None:
+    asked(board, Work.AHEAD, 10.0, 10.1, 10.2)
+    rest(board, 1, 2)
+    board.mark(0, Work.LIVE)
+    board.mark(1, Work.AHEAD)
+    assert not any(rings(board, engine) for engine in range(3))
+    board.mark(0, Work.LIVE_TEXT)
+    assert rings(board, 1)
+    board.mark(0, Work.NONE)
+    assert not any(rings(board, engine) for engine in range(3))
+
+
+def test_those_that_compute_elsewhere_are_not_woken(board: Board) -> None:
+    board.settle(1, 0)
+    board.settle(2, 1)
+    asked(board, Work.LIVE, 10.0, 10.1, 10.2)
+    rest(board, 1, 2)
+    board.mark(0, Work.NONE)
+    assert not any(rings(board, engine) for engine in range(3))
+
+
+def test_nobody_rests_for_longer_than_it_wants_to(board: Board) -> None:
+    board.rest(0, 0.01, lambda: False)
+    assert not board._resting[0]
+
+
+def test_who_may_go_by_now_does_not_rest(board: Board) -> None:
+    board.rest(0, 600.0, lambda: True)
+    assert not board._resting[0]
+
+
+# --- bells
+
+
+def test_a_bell_is_heard_by_another_copy_and_once() -> None:
+    bells = Bells()
+    bells.forget(7)
+    pickle.loads(pickle.dumps(bells)).ring(7)
+    assert bells.wait(7, 30.0)
+    assert not bells.wait(7, 0.001)
+
+
+def test_other_bells_are_not_heard() -> None:
+    bells, others = Bells(), Bells()
+    bells.forget(7)
+    others.ring(7)
+    bells.ring(8)
+    assert not bells.wait(7, 0.001)
+
+
+def test_a_bell_that_nobody_has_or_that_rings_on_and_on_holds_nobody_up() -> None:
+    bells = Bells()
+    for _ in range(1000):
+        bells.ring(7)
+    bells.forget(7)
+    for _ in range(1000):
+        bells.ring(7)
+    bells.forget(7)
+    assert not bells.wait(7, 0.001)
+
+
 # --- where engines compute
 
 
@@ -93,7 +223,7 @@ def test_work_on_one_card_is_nothing_to_engines_on_another(cards: Board) -> None
     cards.mark(0, Work.LIVE)
     cards.mark(1, Work.AHEAD)
     assert [cards.others(engine, Work.AHEAD) for engine in range(4)] == [0, 0, 1, 1]
-    assert [cards.ahead_before(engine) for engine in range(4)] == [0, 0, 0, 1]
+    assert [cards.ahead_before(engine, 10.0) for engine in range(4)] == [0, 0, 0, 1]
 
 
 def test_turns_at_live_text_are_each_cards_own(cards: Board) -> None:

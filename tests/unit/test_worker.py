@@ -11,8 +11,10 @@ from typing import Any, Optional
 import pytest
 
 from boundary.settings import EngineSettings, EngineSlot
+from engine.segmenter import Utterance
 from engine.turns import Board, Work
 from engine.worker import EngineWorker
+from protocol.data import Cause
 
 SEATS = 2
 
@@ -50,3 +52,30 @@ def test_one_that_has_been_waited_for_longer_than_another_is_computed_at_once(bo
 
 def test_engines_of_a_card_wait_for_nobody(board: Board) -> None:
     assert not engine_beside(board, 5.0, card=0)._must_give_way(Work.LIVE)
+
+
+def test_who_works_ahead_waits_for_no_turn_at_live_text_any_more(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would seem to others not to wait, and to itself to be the first."""
+    engine = engine_beside(board, 5.0)
+    engine._turn_to(Work.NONE, 0.0)
+    engine._want_turn(True)
+    utterance = Utterance(0.0, 1.0, 0.0, 16000, bytes(32000), Cause.SILENCE)
+    engine._listener = SimpleNamespace(pauses=True, ending=utterance, goes_on=lambda _: False)
+    engine._scarcity = SimpleNamespace(rests=lambda _: False)
+    begun: list[Work] = []
+    monkeypatch.setattr(engine, "_recognize", lambda _, work: begun.append(work))
+    engine._work_ahead()
+    assert begun == [Work.AHEAD]
+    assert not engine._wants_turn
+
+
+@pytest.mark.parametrize(("work", "seen"), [(Work.LIVE_TEXT, Work.NONE), (Work.AHEAD, Work.AHEAD)])
+def test_who_gives_way_is_not_timed_and_a_look_at_live_text_leaves_its_core(
+    board: Board, work: Work, seen: Work
+) -> None:
+    engine = engine_beside(board, 5.0)
+    engine._turn_to(work, time.monotonic())
+    engine._began_s = began_s = time.monotonic()
+    engine._give_way()
+    assert board._marks[0] == seen
+    assert time.monotonic() - engine._began_s <= time.monotonic() - began_s - 0.02
