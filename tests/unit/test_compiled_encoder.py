@@ -158,7 +158,8 @@ def test_no_bit_depends_on_how_many_threads_there_are(library: Library) -> None:
 def decoder_of(library: Optional[Library]) -> FastDecoder:
     torch.manual_seed(1)
     decoder = FastDecoder(whisper.Whisper(SIZES).decoder.eval().requires_grad_(False), 5, ((0, 1),))
-    nn.init.normal_(decoder.memory)
+    for left_empty in (decoder.memory, decoder.positions):
+        nn.init.normal_(left_empty)
     if library is None:
         return apply_precision(decoder, "int8")
     decoder.compile(library)
