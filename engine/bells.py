@@ -7,9 +7,10 @@ name, and these names go when systemd cleans up behind the user (`RemoveIPC=`).
 import contextlib
 import secrets
 import socket
+import time
 from typing import Any, Dict, Optional, Tuple
 
-_RINGS_AT_ONCE = 64  # more than a socket holds
+_RINGS_AT_ONCE = 1024  # more than a socket holds (net.unix.max_dgram_qlen, 512 where systemd has set it)
 
 
 class Bells:
@@ -25,15 +26,19 @@ class Bells:
 
     def ring(self, engine: int) -> None:
         """Wake the engine, or let it not fall asleep; one that is not there hears nothing."""
-        if self._ringer is None:
-            self._ringer = _datagrams()
-            self._ringer.setblocking(False)
-        with contextlib.suppress(OSError):  # nobody listens, or it has not heard the rings before
-            self._ringer.sendto(b"!", f"{self._name}-{engine}")
+        with contextlib.suppress(
+            OSError
+        ):  # nobody listens, or it has not heard the rings before, or no descriptor is left
+            if self._ringer is None:
+                self._ringer = _datagrams()
+            self._ringer.sendto(b"!", socket.MSG_DONTWAIT, f"{self._name}-{engine}")
 
     def wait(self, engine: int, timeout_s: float) -> bool:
         """Until the engine's bell rings, or so long; returns whether it has. Of one engine, one process listens."""
         bell = self._bell_of(engine)
+        if bell is None:
+            time.sleep(timeout_s)
+            return False
         bell.settimeout(timeout_s)
         try:
             return bool(bell.recv(1))
@@ -43,15 +48,22 @@ class Bells:
     def forget(self, engine: int) -> None:
         """Listen from now on; what has rung so far counts no more."""
         bell = self._bell_of(engine)
+        if bell is None:
+            return
         bell.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             for _ in range(_RINGS_AT_ONCE):
                 bell.recv(1)
 
-    def _bell_of(self, engine: int) -> socket.socket:
+    def _bell_of(self, engine: int) -> Optional[socket.socket]:
+        """None where there can be none now: the engine is deaf, and looks for itself."""
         if engine not in self._heard:
-            bell = _datagrams()
-            bell.bind(f"{self._name}-{engine}")
+            try:
+                bell = _datagrams()
+            except OSError:  # no descriptor is left
+                return None
+            with contextlib.suppress(OSError):  # whoever had the name before still has it
+                bell.bind(f"{self._name}-{engine}")
             self._heard[engine] = bell
         return self._heard[engine]
 

@@ -307,7 +307,9 @@ class EngineWorker:
             self._board.mark(self._index, Work.NONE)
             time.sleep(_GIVE_WAY_S)
         else:
-            pause_s = min(_GIVE_WAY_S * (1 + max(0, self._n_before - self._seats)), _GIVE_WAY_LONGEST_S)
+            # Work ahead changes by what comes, of which no bell tells.
+            n_more = 0 if self._work is Work.AHEAD else max(0, self._n_before - self._seats)
+            pause_s = min(_GIVE_WAY_S * (1 + n_more), _GIVE_WAY_LONGEST_S)
             self._board.rest(self._index, pause_s, lambda: not self._must_give_way(self._work))
         self._began_s += time.monotonic() - began_s
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import pickle
 import threading
+import time
 from typing import Optional, Tuple
 
 import pytest
 
-from engine import turns
+from engine import bells, turns
 from engine.bells import Bells
 from engine.turns import Board, Work
 from tests.harness.engines import wait_until
@@ -117,6 +119,7 @@ def test_who_rests_is_woken_when_the_one_before_is_done(board: Board, one_seat: 
     asked(board, Work.LIVE, 10.0, 10.1, 10.2)
     resting = threading.Thread(target=board.rest, args=(1, 60.0, lambda: False))
     resting.start()
+    rest(board, 2)
     wait_until(lambda: board._resting[1] == 1)
     board.mark(0, Work.NONE)
     resting.join(30.0)
@@ -141,14 +144,14 @@ def test_what_is_more_urgent_is_woken_first(
     asked(board, Work.LIVE, 10.0, 10.1, 10.2)
     for engine, work in enumerate(others, 1):
         board.mark(engine, work)
-    rest(board, 1, 2)
+    rest(board, 0, 1, 2)
     board.mark(0, Work.NONE)
     assert [rings(board, engine) for engine in range(3)] == [engine == woken for engine in range(3)]
 
 
 def test_nobody_is_woken_by_work_that_begins_or_by_a_look_that_ends(board: Board, one_seat: None) -> None:
     asked(board, Work.AHEAD, 10.0, 10.1, 10.2)
-    rest(board, 1, 2)
+    rest(board, 0, 1, 2)
     board.mark(0, Work.LIVE)
     board.mark(1, Work.AHEAD)
     assert not any(rings(board, engine) for engine in range(3))
@@ -162,18 +165,22 @@ def test_those_that_compute_elsewhere_are_not_woken(board: Board) -> None:
     board.settle(1, 0)
     board.settle(2, 1)
     asked(board, Work.LIVE, 10.0, 10.1, 10.2)
-    rest(board, 1, 2)
+    rest(board, 0, 1, 2)
     board.mark(0, Work.NONE)
     assert not any(rings(board, engine) for engine in range(3))
 
 
 def test_nobody_rests_for_longer_than_it_wants_to(board: Board) -> None:
+    began_s = time.monotonic()
     board.rest(0, 0.01, lambda: False)
+    assert time.monotonic() - began_s >= 0.01
     assert not board._resting[0]
 
 
 def test_who_may_go_by_now_does_not_rest(board: Board) -> None:
-    board.rest(0, 600.0, lambda: True)
+    began_s = time.monotonic()
+    board.rest(0, 60.0, lambda: True)
+    assert time.monotonic() - began_s < 60.0
     assert not board._resting[0]
 
 
@@ -181,30 +188,50 @@ def test_who_may_go_by_now_does_not_rest(board: Board) -> None:
 
 
 def test_a_bell_is_heard_by_another_copy_and_once() -> None:
-    bells = Bells()
-    bells.forget(7)
-    pickle.loads(pickle.dumps(bells)).ring(7)
-    assert bells.wait(7, 30.0)
-    assert not bells.wait(7, 0.001)
+    own = Bells()
+    own.forget(7)
+    pickle.loads(pickle.dumps(own)).ring(7)
+    assert own.wait(7, 30.0)
+    assert not own.wait(7, 0.001)
 
 
 def test_other_bells_are_not_heard() -> None:
-    bells, others = Bells(), Bells()
-    bells.forget(7)
+    own, others = Bells(), Bells()
+    own.forget(7)
     others.ring(7)
-    bells.ring(8)
-    assert not bells.wait(7, 0.001)
+    own.ring(8)
+    assert not own.wait(7, 0.001)
+
+
+def test_who_cannot_have_its_bell_sleeps_as_long_as_it_wants_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another still has its name; then there is no descriptor for one."""
+    first = Bells()
+    first.forget(7)
+    second = pickle.loads(pickle.dumps(first))
+    second.forget(7)
+    second.ring(7)
+    assert not second.wait(7, 0.01)
+    assert first.wait(7, 30.0)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EMFILE, "no descriptor")
+
+    monkeypatch.setattr(bells, "_datagrams", refuse)
+    deaf = Bells()
+    deaf.ring(7)
+    deaf.forget(7)
+    assert not deaf.wait(7, 0.01)
 
 
 def test_a_bell_that_nobody_has_or_that_rings_on_and_on_holds_nobody_up() -> None:
-    bells = Bells()
+    own = Bells()
     for _ in range(1000):
-        bells.ring(7)
-    bells.forget(7)
+        own.ring(7)
+    own.forget(7)
     for _ in range(1000):
-        bells.ring(7)
-    bells.forget(7)
-    assert not bells.wait(7, 0.001)
+        own.ring(7)
+    own.forget(7)
+    assert not own.wait(7, 0.001)
 
 
 # --- where engines compute
