@@ -1,5 +1,5 @@
 /* Logits of the whole vocabulary in two stages: of every token by weights of four bits, and of those that are among the
-   best by weights of eight. Reading weights is what a step of the decoder takes, and half of them are these.
+   best by weights of eight. Reading weights is what a step of the decoder takes, and of eight bits half were these.
 
    What all embeddings share moves all logits of a row alike. Without it four bits are enough: what comes out as the
    sixth best is among the first 80 (docs/benchmarks.md). */
