@@ -26,9 +26,7 @@ class Bells:
 
     def ring(self, engine: int) -> None:
         """Wake the engine, or let it not fall asleep; one that is not there hears nothing."""
-        with contextlib.suppress(
-            OSError
-        ):  # nobody listens, or it has not heard the rings before, or no descriptor is left
+        with contextlib.suppress(OSError):  # nobody listens, its socket is full of rings, or no descriptor is left
             if self._ringer is None:
                 self._ringer = _datagrams()
             self._ringer.sendto(b"!", socket.MSG_DONTWAIT, f"{self._name}-{engine}")

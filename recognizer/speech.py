@@ -29,7 +29,7 @@ class SpeechDetector:
 
     @torch.inference_mode()
     def hears_speech(self, samples: Tensor) -> bool:
-        """Whether a tenth of a second of 16 kHz `samples` sounds like speech; looks hardly further than that."""
+        """Whether a tenth of a second of 16 kHz `samples` sounds like speech; looks two seconds further at most."""
         speech_samples = 0
         for probability in self.probabilities(samples):
             if probability > _SPEECH_PROBABILITY:
@@ -45,14 +45,13 @@ class SpeechDetector:
             yield from part.tolist()
 
 
-class _ManyFrames(nn.Module):
+class _ManyFrames:
     """The network of silero-vad 6.2 for 16 kHz; only what remembers goes through frames one by one.
 
     Its package runs all of it for each frame. Both give the same, but for the last digits.
     """
 
     def __init__(self) -> None:
-        super().__init__()
         network = load_silero_vad()._model
         self._context_samples = network.context_size_samples
         self._padding = network.stft.padding.padding
@@ -64,8 +63,8 @@ class _ManyFrames(nn.Module):
         self._memory.load_state_dict({f"{name}_l0": weight for name, weight in cell.state_dict().items()})
         self._last = _Convolution.of(list(network.decoder.decoder.children())[2])
 
-    def forward(self, samples: Tensor) -> Iterator[Tensor]:
-        """Probabilities of so many frames at once, (n,) each."""
+    def __call__(self, samples: Tensor) -> Iterator[Tensor]:
+        """16 kHz samples → probabilities of so many frames at once, (n,) each."""
         frame, context = FRAME_SAMPLES, self._context_samples
         rest = max(frame - len(samples), -len(samples) % frame)
         waves = pad(samples, (context, rest)).unfold(0, context + frame, frame)

@@ -98,6 +98,17 @@ static void quantise(incoming *in, int64_t n_rows) {
 /* Sums of products of `rows` rows of q with a block of outputs. */
 #if LANES == 16
 #define HAS_OUTLIERS 0
+
+/* Of four inputs each, with four weights of each output. */
+INLINE void add_products(__m512i sum[][COLUMNS], const uint8_t *q, int64_t n_in, const __m512i *w, const int rows) {
+    for (int row = 0; row < rows; row++) {
+        int32_t four;
+        memcpy(&four, q + row * n_in, 4);
+        __m512i in = _mm512_set1_epi32(four);
+        for (int part = 0; part < COLUMNS; part++) sum[row][part] = _mm512_dpbusd_epi32(sum[row][part], in, w[part]);
+    }
+}
+
 INLINE void dots(const matrix *m, int64_t block, const uint8_t *q, int32_t sums[][WIDTH], const int rows) {
     int64_t n_in = m->n_in;
     const int8_t *weights = m->weights + block * WIDTH * n_in;
@@ -110,13 +121,7 @@ INLINE void dots(const matrix *m, int64_t block, const uint8_t *q, int32_t sums[
             _mm_prefetch((const char *)weights + 64 * part + AHEAD, _MM_HINT_T1);
             w[part] = _mm512_loadu_si512(weights + 64 * part);
         }
-        for (int row = 0; row < rows; row++) {
-            int32_t four;
-            memcpy(&four, q + row * n_in + k, 4);
-            __m512i in = _mm512_set1_epi32(four);
-            for (int part = 0; part < COLUMNS; part++)
-                sum[row][part] = _mm512_dpbusd_epi32(sum[row][part], in, w[part]);
-        }
+        add_products(sum, q + k, n_in, w, rows);
     }
     for (int row = 0; row < rows; row++)
         for (int part = 0; part < COLUMNS; part++) _mm512_storeu_si512(sums[row] + 16 * part, sum[row][part]);

@@ -42,13 +42,7 @@ INLINE void dots_of_halves(
                 __m512i both = _mm512_loadu_si512(weights + 64 * part);
                 w[part] = _mm512_and_si512(half ? _mm512_srli_epi16(both, 4) : both, lower);
             }
-            for (int row = 0; row < rows; row++) {
-                int32_t four;
-                memcpy(&four, q + row * n_in + k + 4 * half, 4);
-                __m512i in = _mm512_set1_epi32(four);
-                for (int part = 0; part < COLUMNS; part++)
-                    sum[row][part] = _mm512_dpbusd_epi32(sum[row][part], in, w[part]);
-            }
+            add_products(sum, q + k + 4 * half, n_in, w, rows);
         }
     for (int row = 0; row < rows; row++)
         for (int part = 0; part < COLUMNS; part++) _mm512_storeu_si512(sums[row] + 16 * part, sum[row][part]);
