@@ -25,7 +25,7 @@ from whisper.model import ResidualAttentionBlock, TextDecoder
 from whisper.tokenizer import Tokenizer
 from whisper.utils import compression_ratio
 
-from recognizer.alignment import Heads, warp
+from recognizer.alignment import Heads, listening, warp
 from recognizer.compiled.library import Library
 from recognizer.compiled.step import CompiledSteps, Sounds
 from recognizer.layers import FeedForward, Norm, join_heads, plain_linear, split_heads
@@ -213,6 +213,11 @@ class FastDecoder(nn.Module):
     def best(self, logits: Tensor, k: int) -> Tuple[Tensor, Tensor]:
         """As `search.best`."""
         return best(logits, k) if self._compiled is None else self._compiled.best(logits, k)
+
+    def listening(self, scores: Tensor, n_positions: int, first: int, least_deviation: float) -> Tensor:
+        """As `alignment.listening`."""
+        compute = listening if self._compiled is None else self._compiled.listening
+        return compute(scores, n_positions, first, least_deviation)
 
     def warp(self, cost: Tensor) -> List[int]:
         """As `alignment.warp`."""

@@ -13,7 +13,6 @@ from torch.nn.functional import log_softmax
 from whisper.decoding import DecodingOptions, SequenceRanker
 from whisper.tokenizer import get_tokenizer
 
-from recognizer.alignment import median_filter
 from recognizer.hearing import POSITIONS_PER_S, GrowingSound
 from recognizer.network import Network
 from recognizer.plausibility import most_tokens
@@ -21,6 +20,7 @@ from recognizer.stability import HeardToken, Look, begins_another, words_of
 
 _END_S = 0.04  # whose attention is nearer to the end of the sound is not heard but guessed
 _BACK_S = 1.0  # whose attention jumps back by more begins to say it all again
+_LEAST_DEVIATION = 1e-6  # of how much tokens listen to a position that none of them does
 
 
 def spoken_language(network: Network, sound: GrowingSound) -> Tuple[str, float]:
@@ -161,12 +161,6 @@ class Looker:
 
     def _places(self, scores: Tensor, last_only: bool = False) -> List[float]:
         """Where the tokens listen, in seconds: scores (n_heads, tokens, positions) → tokens, or the last one alone."""
-        weights = scores.softmax(-1)
-        if weights.shape[1] > 1:
-            std, mean = torch.std_mean(weights, dim=1, keepdim=True, unbiased=False)
-            if last_only:
-                weights = weights[:, -1:]
-            weights = (weights - mean) / (std + 1e-6)
-        filtered = median_filter(weights).mean(0)
-        places: List[float] = (filtered.argmax(-1) / POSITIONS_PER_S).tolist()
-        return places
+        first = scores.shape[1] - 1 if last_only else 0
+        listening = self._decoder.listening(scores, scores.shape[2], first, _LEAST_DEVIATION)
+        return (listening.argmax(-1) / POSITIONS_PER_S).tolist()

@@ -14,7 +14,6 @@ from torch import Tensor
 from whisper.audio import TOKENS_PER_SECOND
 from whisper.tokenizer import Tokenizer
 
-from recognizer.alignment import median_filter
 from recognizer.decoder import TORN, FastDecoder
 from recognizer.request import TimedWord
 
@@ -69,11 +68,8 @@ def _said(tokenizer: Tokenizer, prefix: Sequence[int], tokens: Sequence[int]) ->
 def _starts_s(decoder: FastDecoder, scores: Tensor, n_before: int, duration_s: float) -> List[float]:
     """When each token from place `n_before` on begins, and the last ends; `scores` (n_heads, length, n_positions)."""
     n_positions = max(1, min(scores.shape[-1], math.ceil(duration_s * TOKENS_PER_SECOND)))
-    weights = scores[:, :, :n_positions].softmax(dim=-1)
-    deviation, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
-    even = (weights - mean) / deviation.clamp(min=_LEAST_DEVIATION)
-    smooth = median_filter(even).mean(dim=0)
-    first_positions = decoder.warp(-smooth[n_before - 1 : -1])
+    listening = decoder.listening(scores, n_positions, n_before - 1, _LEAST_DEVIATION)
+    first_positions = decoder.warp(-listening[:-1])
     return [min(position / TOKENS_PER_SECOND, duration_s) for position in first_positions]
 
 

@@ -150,6 +150,7 @@ class Library:
         library.rearrange.argtypes = (_POINTER, _POINTER, _POINTER, _COUNT, _COUNT, _COUNT, _COUNT)
         library.best.argtypes = (_POINTER, _COUNT, _COUNT, _COUNT, _POINTER, _POINTER, _COUNT)
         library.best.restype = None
+        library.listening.argtypes = (_POINTER, *[_COUNT] * 5, ctypes.c_float, _POINTER)
         library.warp.argtypes = (_POINTER, _COUNT, _COUNT, _POINTER)
         self._library: Any = library
         self.width: int = library.width()
@@ -254,6 +255,16 @@ class Library:
         found = (values.data_ptr(), tokens.data_ptr(), self.threads)
         self._library.best(logits.data_ptr(), *logits.shape, k, *found)
         return values, tokens
+
+    def listening(self, scores: Tensor, n_positions: int, first: int, least_deviation: float) -> Tensor:
+        """As `alignment.listening`; raises MemoryError, IndexError, TypeError."""
+        n_heads, n_tokens, n_all = scores.shape
+        _expect(scores, n_heads, n_tokens, n_all)
+        scores = scores.contiguous()
+        found = scores.new_empty(max(0, n_tokens - first), n_positions)
+        sizes = (n_heads, n_tokens, n_all, n_positions, first)
+        _check(self._library.listening(scores.data_ptr(), *sizes, least_deviation, found.data_ptr()))
+        return found
 
     def warp(self, cost: Tensor) -> List[int]:
         """As `alignment.warp`; raises MemoryError, TypeError."""

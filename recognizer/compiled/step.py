@@ -117,6 +117,10 @@ class CompiledSteps:
         """As `search.best`."""
         return self._library.best(logits, k)
 
+    def listening(self, scores: Tensor, n_positions: int, first: int, least_deviation: float) -> Tensor:
+        """As `alignment.listening`."""
+        return self._library.listening(scores, n_positions, first, least_deviation)
+
     def warp(self, cost: Tensor) -> List[int]:
         """As `alignment.warp`."""
         return self._library.warp(cost)

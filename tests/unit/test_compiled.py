@@ -1,7 +1,7 @@
 """What is compiled for the decoder: it is torch's."""
 
 import dataclasses
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from whisper.tokenizer import get_tokenizer
 from bench.recordings import Recording
 from bench.speech import error_rate, segments
 from recognizer import search
-from recognizer.alignment import warp
+from recognizer.alignment import listening, warp
 from recognizer.audio import Samples
 from recognizer.compiled.library import Library
 from recognizer.compiled.matrices import CompiledLinear, CompiledVocabulary
@@ -234,6 +234,30 @@ def test_the_best_tokens_are_those_of_torch(library: Library, n_rows: int, n: in
     (found, tokens), (values, right) = library.best(logits, k), search.best(logits, k)
     torch.testing.assert_close(found, values, rtol=1e-5, atol=1e-5)
     assert torch.equal(tokens, right)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.tuples(st.integers(1, 8), st.integers(1, 40), st.integers(1, 300)),
+    st.integers(0, 20),
+    st.floats(0, 1, exclude_max=True),
+    st.sampled_from([1e-9, 1e-3]),
+)
+def test_where_tokens_listen_is_what_torch_makes_of_it(
+    library: Library, sizes: Tuple[int, int, int], beyond: int, before: float, least_deviation: float
+) -> None:
+    n_heads, n_tokens, n_positions = sizes
+    torch.manual_seed(n_tokens)
+    scores = 3 * torch.randn(n_heads, n_tokens, n_positions + beyond)
+    asked = (scores, n_positions, int(before * n_tokens), least_deviation)
+    torch.testing.assert_close(library.listening(*asked), listening(*asked), rtol=1e-4, atol=1e-4)
+
+
+def test_where_tokens_listen_is_asked_of_tokens_and_positions_that_are_there(library: Library) -> None:
+    scores = torch.zeros(2, 3, 10)
+    for n_positions, first in ((11, 0), (0, 0), (10, 3), (10, -1)):
+        with pytest.raises((IndexError, RuntimeError)):
+            library.listening(scores, n_positions, first, 1e-9)
 
 
 @settings(deadline=None, max_examples=50)

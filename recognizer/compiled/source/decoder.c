@@ -469,34 +469,3 @@ void best(const float *logits, int64_t n_rows, int64_t n, int64_t k, float *valu
     share(choose_rows, &c, n_rows, 1);
     disband();
 }
-
-/* Dynamic time warping: the path through `cost` (n_rows, n_columns) from corner to corner that costs least, as the
-   first column of each row. Of ways that cost the same, the one from above left is first, that from above second.
-   Returns 0 or NO_MEMORY. */
-int warp(const float *cost, int64_t n_rows, int64_t n_columns, int64_t *firsts) {
-    float *totals = allocate((n_columns + 1) * sizeof(float) + n_rows * n_columns);
-    if (!totals) return NO_MEMORY;
-    uint8_t *steps = (uint8_t *)(totals + n_columns + 1);
-    for (int64_t column = 0; column <= n_columns; column++) totals[column] = column ? INFINITY : 0;
-    for (int64_t row = 0; row < n_rows; row++) {
-        float above_left = totals[0];
-        totals[0] = INFINITY;
-        for (int64_t column = 0; column < n_columns; column++) {
-            float above = totals[column + 1], left = totals[column], least = above_left;
-            uint8_t step = 0;
-            if (above < least) least = above, step = 1;
-            if (left < least) least = left, step = 2;
-            steps[row * n_columns + column] = step;
-            totals[column + 1] = cost[row * n_columns + column] + least;
-            above_left = above;
-        }
-    }
-    for (int64_t row = n_rows - 1, column = n_columns - 1; row >= 0 && column >= 0;) {
-        firsts[row] = column;
-        uint8_t step = steps[row * n_columns + column];
-        row -= step != 2;
-        column -= step != 1;
-    }
-    free(totals);
-    return 0;
-}
