@@ -72,6 +72,7 @@ class EngineWorker:
         self._give_way_until_s = 0.0
         self._n_before = 0  # engines that are to compute before this one
         self._worked_s: Optional[float] = None  # until then, with memory that has not been given back
+        self._taken: heap.Taken
         self._recognizer: Recognizer
         self._live_text: LiveText
         self._scarcity: Scarcity
@@ -84,6 +85,7 @@ class EngineWorker:
         except RecognizerError as error:
             self._answers.put(StartFailed(str(error)))
             return
+        self._taken = heap.Taken()
         self._live_text = LiveText(self._recognizer)
         self._board.settle(self._index, self._recognizer.card)
         self._seats = self._board.seats(self._index)
@@ -99,6 +101,7 @@ class EngineWorker:
                 self._follow_session()
             if utterance is not None and not self._listener.is_aborted:
                 self._deliver(utterance)
+                self._taken.give_back_much()
 
     def _follow_session(self) -> None:
         """Nothing of a session reaches the next."""
@@ -133,7 +136,7 @@ class EngineWorker:
 
     def _give_back(self) -> None:
         self._worked_s = None
-        heap.give_back()
+        self._taken.give_back()
 
     # --- utterances that have ended
 

@@ -7,6 +7,7 @@ later is a page that is no longer shared. In an engine, the heap is faster. (mal
 
 import ctypes
 import os
+from pathlib import Path
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -15,6 +16,11 @@ _WORKING_BYTES = 32 * 1024 * 1024  # the most that glibc takes
 # oneDNN keeps the code for each shape that it has met, some 0.2 MB: for 1024 of them where nobody says otherwise (its
 # developer guide, "Primitive Cache"). Utterances of usual lengths have one or two hundred, all together.
 _KEPT_SHAPES = "256"
+
+# An utterance of usual length takes 10 to 20 MB; what one of 30 s has taken would stay else (docs/benchmarks.md).
+_MOST_TAKEN_BYTES = 20_000_000
+_RESIDENT = Path("/proc/self/statm")  # proc(5): the second number, in pages
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 _libc = ctypes.CDLL(None)
 _is_glibc = hasattr(_libc, "mallopt") and hasattr(_libc, "malloc_trim")
@@ -38,3 +44,24 @@ def prepare_to_work() -> None:
     if _is_glibc:
         _libc.mallopt(_M_MMAP_THRESHOLD, _WORKING_BYTES)
         _libc.mallopt(_M_TRIM_THRESHOLD, 2 * _WORKING_BYTES)  # as glibc does when it raises the other by itself
+
+
+class Taken:
+    """What this process has taken from the kernel for its work since it last gave back what was free of it."""
+
+    def __init__(self) -> None:
+        self._least_bytes = _resident_bytes()
+
+    def give_back(self) -> None:
+        """As `give_back`."""
+        give_back()
+        self._least_bytes = _resident_bytes()
+
+    def give_back_much(self) -> None:
+        """The same where it is much: taking it anew costs the next recognition more than a small part of its time."""
+        if _resident_bytes() - self._least_bytes > _MOST_TAKEN_BYTES:
+            self.give_back()
+
+
+def _resident_bytes() -> int:
+    return int(_RESIDENT.read_bytes().split()[1]) * _PAGE_BYTES

@@ -66,9 +66,13 @@ class _Layer(nn.Module):
         self.silent_keys = self.silent_values = None
 
     def forward(self, x: Tensor, weights: Optional[Tensor]) -> Tensor:
-        """`x` (1, n_ctx, n_state); `weights` (1, 1, n_ctx, n_ctx + n) is added to the scores, the last n of silence."""
+        """`x` (1, n_ctx, n_state); `weights` (1, 1, n_ctx, n_ctx + n) is added to the scores, the last n of silence.
+
+        Compiled code works in the memory of `x`.
+        """
         if self.compiled is not None:
-            return self._hear(self.compiled, x, 0 if weights is None else weights.shape[-1] - x.shape[1])
+            self._hear(self.compiled, x, 0 if weights is None else weights.shape[-1] - x.shape[1])
+            return x
         query, key, value = (split_heads(part, self.n_head) for part in self.qkv(self.norm(x)).chunk(3, dim=-1))
         if weights is not None:
             silent_keys, silent_values = self.silence()
@@ -79,13 +83,13 @@ class _Layer(nn.Module):
         fed: Tensor = self.feed_forward(x)
         return fed
 
-    def _hear(self, compiled: CompiledLayer, x: Tensor, n_silent: int) -> Tensor:
+    def _hear(self, compiled: CompiledLayer, x: Tensor, n_silent: int) -> None:
         silence = self.silence()
         _, n_head, n_learnt, n_dim = silence[0].shape
         kept = x.new_empty(2, n_head, n_silent + x.shape[1], n_dim)
         for half, learnt in zip(kept, silence):
             half[:, :n_silent] = learnt[0, :, n_learnt - n_silent :]
-        return compiled.hear(x, kept, n_silent, 0, n_silent)
+        compiled.hear(x, kept, n_silent, 0, n_silent)
 
 
 class _Convolution(nn.Module):

@@ -89,7 +89,7 @@ class GrowingSound:
             check_cancelled()
             if layer.compiled is not None:
                 kept, place = memory.room(start, x.shape[1])
-                x = layer.compiled.hear(x, kept, place, self._n_silent - n_silent, n_silent)
+                layer.compiled.hear(x, kept, place, self._n_silent - n_silent, n_silent)
                 continue
             query, key, value = (split_heads(part, layer.n_head) for part in layer.qkv(layer.norm(x)).chunk(3, dim=-1))
             keys, values = memory.put(start, key, value)

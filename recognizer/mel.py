@@ -1,23 +1,31 @@
 """Log-mel of sound, on the device where the sound is: nothing is fetched from the host, so that it can be captured.
 
-The same numbers as `whisper.log_mel_spectrogram`, which brings its window from the host at each call.
+As `whisper.log_mel_spectrogram`, which takes several times the memory of the sound, and brings its window from the host
+at each call.
 """
 
 from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from whisper.audio import HOP_LENGTH, N_FFT, mel_filters
 
+_PIECE = 256  # frames: what is made of them stays in the processor's cache, and takes no memory for all of a sound
 RANGE = 8.0  # in powers of ten below the loudest: what is less counts as that
 _LEAST = 1e-10
 
 
 def log_power(samples: Tensor, n_mels: int) -> Tensor:
     """Power in each band, as a power of ten: 16 kHz samples (n,) → (n_mels, n / 160)."""
-    stft = torch.stft(samples, N_FFT, HOP_LENGTH, window=_window(samples.device), return_complex=True)[..., :-1]
-    filters: Tensor = mel_filters(samples.device, n_mels)
-    return (filters @ stft.abs() ** 2).clamp(min=_LEAST).log10()
+    window, filters = _window(samples.device), mel_filters(samples.device, n_mels)
+    sound = pad(samples[None], (N_FFT // 2, N_FFT // 2), mode="reflect")[0]
+    frames = sound.unfold(0, N_FFT, HOP_LENGTH)[: len(samples) // HOP_LENGTH]
+    power = samples.new_empty(n_mels, len(frames))
+    for first in range(0, len(frames), _PIECE):
+        spectrum = torch.view_as_real(torch.fft.rfft(frames[first : first + _PIECE] * window))
+        power[:, first : first + _PIECE] = (spectrum.square().sum(-1) @ filters.T).T
+    return power.clamp(min=_LEAST).log10()
 
 
 def log_mel(samples: Tensor, n_mels: int) -> Tensor:

@@ -53,7 +53,7 @@ class Network(ABC):
         """As `listen`, with shapes as they come: what is heard lies in memory that nothing is written to later."""
         weight = self.encoder.conv1.weight
         padded = whisper.pad_or_trim(samples, window_samples)
-        mel = whisper.log_mel_spectrogram(padded, n_mels=self.model.dims.n_mels).to(weight.device, weight.dtype)
+        mel = log_mel(padded, self.model.dims.n_mels).to(weight.device, weight.dtype)
         self.decoder.listen(self.encoder(mel).to(self.decoder.embedding.dtype))
 
     @abstractmethod

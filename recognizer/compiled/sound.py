@@ -72,20 +72,20 @@ class CompiledLayer:
         self._sizes = (len(layer.norm.weight), layer.n_head)
         self._layer = EncoderLayer(*map(norm_of, norms), *(linear.matrix for linear in self._linears), *self._sizes)
 
-    def hear(self, x: Tensor, kept: Tensor, start: int, first: int, n_silent: int) -> Tensor:
-        """`x` (1, n, n_state) → what the next layer hears; raises MemoryError, IndexError, TypeError.
+    def hear(self, x: Tensor, kept: Tensor, start: int, first: int, n_silent: int) -> None:
+        """`x` (1, n, n_state) becomes what the next layer hears; raises MemoryError, IndexError, TypeError.
 
         `kept` (2, n_head, n_kept, HEAD) has keys and values of what was heard before, and gets those of `x` from
         `start` on. It attends to all from `first` on, of which the first `n_silent` are of silence.
         """
         n_state, n_head = self._sizes
         expected = {(1, x.shape[1], n_state), (2, n_head, kept.shape[2], n_state // n_head)}
-        if {x.dtype, kept.dtype} != {torch.float32} or {x.shape, kept.shape} != expected or not kept.is_contiguous():
+        if {x.dtype, kept.dtype} != {torch.float32} or {x.shape, kept.shape} != expected:
             raise TypeError(f"expected float32 {expected}, got {x.dtype} {x.shape}, {kept.dtype} {kept.shape}")
-        heard = x.clone(memory_format=torch.contiguous_format)
-        sizes = (heard.shape[1], kept.shape[2], start, first, n_silent)
-        self._library.hear(self._layer, Sound(heard.data_ptr(), kept.data_ptr(), *sizes, self._weight))
-        return heard
+        if not (x.is_contiguous() and kept.is_contiguous()):
+            raise TypeError("both have to lie in one piece")
+        sizes = (x.shape[1], kept.shape[2], start, first, n_silent)
+        self._library.hear(self._layer, Sound(x.data_ptr(), kept.data_ptr(), *sizes, self._weight))
 
 
 def compile_layers(library: Library, layers: Sequence[Any], silence_weight: float) -> List[CompiledLayer]:
