@@ -19,7 +19,7 @@ _KEPT_SHAPES = "256"
 
 # An utterance of usual length takes 10 to 20 MB; what one of 30 s has taken would stay else (docs/benchmarks.md).
 _MOST_TAKEN_BYTES = 20_000_000
-_RESIDENT = Path("/proc/self/statm")  # proc(5): the second number, in pages
+_MEMORY = Path("/proc/self/statm")  # proc(5), in pages: the second number is resident, the third of that of files
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 _libc = ctypes.CDLL(None)
@@ -50,18 +50,19 @@ class Taken:
     """What this process has taken from the kernel for its work since it last gave back what was free of it."""
 
     def __init__(self) -> None:
-        self._least_bytes = _resident_bytes()
+        self._before_bytes = _anonymous_bytes()
 
     def give_back(self) -> None:
         """As `give_back`."""
         give_back()
-        self._least_bytes = _resident_bytes()
+        self._before_bytes = _anonymous_bytes()
 
     def give_back_much(self) -> None:
-        """The same where it is much: taking it anew costs the next recognition more than a small part of its time."""
-        if _resident_bytes() - self._least_bytes > _MOST_TAKEN_BYTES:
+        """The same where it is much: taking it anew costs the next recognition some time (docs/benchmarks.md)."""
+        if _anonymous_bytes() - self._before_bytes > _MOST_TAKEN_BYTES:
             self.give_back()
 
 
-def _resident_bytes() -> int:
-    return int(_RESIDENT.read_bytes().split()[1]) * _PAGE_BYTES
+def _anonymous_bytes() -> int:
+    _, resident, of_files = _MEMORY.read_bytes().split()[:3]
+    return (int(resident) - int(of_files)) * _PAGE_BYTES

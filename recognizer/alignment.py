@@ -77,12 +77,13 @@ def listening(scores: Tensor, n_positions: int, first: int, least_deviation: flo
     """How much tokens listen to each of the first positions, as `whisper.timing`: the mean of what its heads say.
 
     Scores before the softmax (n_heads, n_tokens, n_audio_ctx) → (n_tokens - first, n_positions), of tokens from `first`
-    on. Of each position the mean of all tokens is taken, in units of their deviation, where there are several.
+    on. At each position it is how far a token is above the mean of all tokens, in units of their deviation, where there
+    are several.
     """
     weights = scores[:, :, :n_positions].softmax(dim=-1)
     if weights.shape[1] > 1:
         deviation, mean = torch.std_mean(weights, dim=1, keepdim=True, unbiased=False)
-        weights = (weights - mean) / deviation.clamp(min=least_deviation)
+        weights = (weights - mean) / (deviation + least_deviation)
     return median_filter(weights[:, first:]).mean(dim=0)
 
 

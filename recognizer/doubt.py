@@ -8,7 +8,8 @@ Whisper writes what it hears of a sigh, a sneeze or a yawn like an answer of one
 - has as many syllables as its time takes;
 - moves: the mouth changes the spectrum from one moment to the next (spectral flux).
 
-None of them knows how loud the sound is, or which words there are.
+None of them knows how loud the sound is, or which words there are. By telephone speech and noise have less of all of
+them, so the line lies elsewhere there.
 """
 
 import math
@@ -26,6 +27,7 @@ FRAME_SAMPLES = 512  # of Silero VAD at 16 kHz
 # Fitted by logistic regression to one half of the speakers, checked with the others (docs/benchmarks.md, "Silence").
 _WEIGHTS = (0.5, 5.7, 0.5, 0.5)
 _OFFSET = -8.0
+_NARROW_OFFSET = -7.0  # by telephone everything sounds less like speech to Silero VAD, noise as well
 _SURELY_HEARD = 25.0  # in all: a sentence. Of 36 minutes of sound in which nobody speaks, the most was 21.6
 
 _SPEECH_LEVEL = 10 ** (-23 / 20)  # root mean square; about what recordings of speech have
@@ -35,6 +37,9 @@ _LEAST_POWER = 1e-30  # where there is none
 _WINDOW_SAMPLES, _HOP_SAMPLES = 400, 160  # of the spectrum, as Whisper's
 _FRAMES_AT_ONCE = 64  # whose spectra are there: of a long utterance they would be tens of megabytes
 _BANDS, _EACH_OF = 20, 4  # of Whisper's 80: coarser than what a voice's pitch moves
+_HIGH_BANDS = 3  # the last ones, above 4.8 kHz
+_NARROW = 1e-9  # of all power: less is there of what had 8 kHz (4e-11 and less), more of what has 16 (1e-7 and more)
+_ROUNDED = 2**-30 / 12  # power of what rounding to 16 bits adds (Bennett, "Spectra of Quantized Signals", 1948)
 _APART_FRAMES = 5  # 50 ms: a sound of speech
 _LEAST_SYLLABLES_PER_S = 0.2
 _SYLLABLE = re.compile(r"[\d\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")  # one sign each
@@ -50,6 +55,7 @@ class Signs(NamedTuple):
         speech_share: what Silero VAD takes for speech of what is loud, 0 to 1.
         syllables_per_s: of the text, in what is loud.
         movement: of the spectrum within 50 ms, natural logarithms of power.
+        narrow: it has come by telephone: nothing is above 4 kHz.
     """
 
     heard: float
@@ -57,6 +63,7 @@ class Signs(NamedTuple):
     speech_share: float
     syllables_per_s: float
     movement: float
+    narrow: bool
 
 
 def signs_of(
@@ -70,12 +77,14 @@ def signs_of(
     loud = loud_frames(samples)
     loud_s = FRAME_SAMPLES / SAMPLE_RATE * int(loud.sum())
     heard = np.subtract(logprobs, of_silence)
+    bands = loud_bands(samples)
     return Signs(
         float(heard.mean()),
         float(heard.sum()),
         float(np.asarray(speech)[loud].mean()),
         syllables(text) / loud_s,
-        movement(samples),
+        movement(bands),
+        is_narrow(bands),
     )
 
 
@@ -83,7 +92,9 @@ def said(signs: Signs) -> float:
     """How much speaks for somebody having said it: natural logarithm of the odds; above 0 it counts as said."""
     rate = math.log(max(_LEAST_SYLLABLES_PER_S, signs.syllables_per_s))
     values = (signs.heard, signs.speech_share, rate, signs.movement)
-    by_all = _OFFSET + sum(weight * value for weight, value in zip(_WEIGHTS, values))
+    by_all = (_NARROW_OFFSET if signs.narrow else _OFFSET) + sum(
+        weight * value for weight, value in zip(_WEIGHTS, values)
+    )
     return max(by_all, signs.heard_in_all - _SURELY_HEARD)
 
 
@@ -101,19 +112,29 @@ def at_speech_level(samples: Samples) -> Samples:
     return np.asarray((samples * (_SPEECH_LEVEL / level)).clip(-1, 1), np.float32)
 
 
-def movement(samples: Samples) -> float:
-    """How much the shape of the spectrum changes within 50 ms, on average over what is loud; 0 for less than that."""
+def loud_bands(samples: Samples) -> npt.NDArray[np.float64]:
+    """Power in each of 20 bands of 16 kHz samples (n_frames, 20), in frames of 25 ms that belong to the sound."""
     padded = np.pad(samples, (0, max(0, _WINDOW_SAMPLES - len(samples)))).astype(np.float64)
     frames = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW_SAMPLES)[::_HOP_SAMPLES]
     frames = frames[_near_the_loudest(np.einsum("ij,ij->i", frames, frames) / _WINDOW_SAMPLES)]
     window, filters = np.hanning(_WINDOW_SAMPLES), _filters().T
     parts = np.array_split(frames, -(-len(frames) // _FRAMES_AT_ONCE))
-    power = np.concatenate([np.abs(np.fft.rfft(part * window)) ** 2 @ filters for part in parts])
-    bands = np.log(power + power.max() * _FLOOR + _LEAST_POWER)
-    shape = bands - bands.mean(axis=1, keepdims=True)
+    return np.concatenate([np.abs(np.fft.rfft(part * window)) ** 2 @ filters for part in parts])
+
+
+def movement(bands: npt.NDArray[np.float64]) -> float:
+    """How much the shape of the spectrum changes within 50 ms, on average over what is loud; 0 for less than that."""
+    logarithms = np.log(bands + bands.max() * _FLOOR + _LEAST_POWER)
+    shape = logarithms - logarithms.mean(axis=1, keepdims=True)
     if len(shape) <= _APART_FRAMES:
         return 0.0
     return float(np.abs(shape[_APART_FRAMES:] - shape[:-_APART_FRAMES]).mean())
+
+
+def is_narrow(bands: npt.NDArray[np.float64]) -> bool:
+    """Whether the sound had 8 kHz once, even if it has been rounded to 16 bits since; digital silence had not."""
+    high, rounded = bands[:, -_HIGH_BANDS:], _rounded_bands()[-_HIGH_BANDS:]
+    return bool(bands.any() and high.sum() < _NARROW * bands.sum() + 2 * len(bands) * rounded.sum())
 
 
 def syllables(text: str) -> float:
@@ -130,6 +151,11 @@ def _frame_power(samples: Samples) -> npt.NDArray[np.float64]:
 
 def _near_the_loudest(power: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     return np.asarray(power >= power.max() * 10 ** (-_LOUD_DB / 10))
+
+
+def _rounded_bands() -> npt.NDArray[np.float64]:
+    """What rounding to 16 bits adds to each band of a frame."""
+    return np.asarray(_ROUNDED * (np.hanning(_WINDOW_SAMPLES) ** 2).sum() * _filters().sum(axis=1))
 
 
 def _filters() -> npt.NDArray[np.float64]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from whisper.audio import HOP_LENGTH, N_FFT, mel_filters
 
-_PIECE = 256  # frames: what is made of them stays in the processor's cache, and takes no memory for all of a sound
+_PIECE = 256  # frames: what is made of them stays in a processor's cache, and takes no memory for all of a sound
 RANGE = 8.0  # in powers of ten below the loudest: what is less counts as that
 _LEAST = 1e-10
 
@@ -22,9 +22,10 @@ def log_power(samples: Tensor, n_mels: int) -> Tensor:
     sound = pad(samples[None], (N_FFT // 2, N_FFT // 2), mode="reflect")[0]
     frames = sound.unfold(0, N_FFT, HOP_LENGTH)[: len(samples) // HOP_LENGTH]
     power = samples.new_empty(n_mels, len(frames))
-    for first in range(0, len(frames), _PIECE):
-        spectrum = torch.view_as_real(torch.fft.rfft(frames[first : first + _PIECE] * window))
-        power[:, first : first + _PIECE] = (spectrum.square().sum(-1) @ filters.T).T
+    together = _PIECE if samples.device.type == "cpu" else max(1, len(frames))
+    for first in range(0, len(frames), together):
+        spectrum = torch.view_as_real(torch.fft.rfft(frames[first : first + together] * window))
+        power[:, first : first + together] = (spectrum.square().sum(-1) @ filters.T).T
     return power.clamp(min=_LEAST).log10()
 
 

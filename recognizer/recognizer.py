@@ -1,6 +1,6 @@
 """Samples of one utterance → text and its confidences.
 
-openai-whisper's weights, tokenizer, log-mel and decoding loop; encoder and decoder are ours (network.py).
+openai-whisper's weights, tokenizer and decoding loop; log-mel, encoder and decoder are ours (mel.py, network.py).
 An utterance is decoded over as much sound as there is. Where the result looks wrong, it is decoded again over the
 whole 30 s, then at Whisper's temperatures.
 """
@@ -196,11 +196,15 @@ class Recognizer:
         Raises:
             RuntimeError: CUDA is of no use to this process any more (the card, or a kernel, has failed).
         """
-        self._listened = None
-        self._decoder.hear([])
+        self._let_go()
         if self.card is not None:
             torch.cuda.empty_cache()
             torch.cuda.synchronize(self._device)
+
+    def _let_go(self) -> None:
+        """Of the utterance that was listened to."""
+        self._listened = None
+        self._decoder.hear([])
 
     def warm_up(self) -> None:
         """Do once what the first utterance would wait for: tables are read, code is compiled."""
@@ -227,7 +231,12 @@ class Recognizer:
             Cancelled: as soon as `cancelled()` is true.
         """
         self._cancelled = cancelled
-        self._listened = None
+        try:
+            return self._recognize(samples, request)
+        finally:
+            self._let_go()
+
+    def _recognize(self, samples: Samples, request: Request) -> Recognition:
         own = _own_sound(samples, request.context)
         heard = torch.from_numpy(own.samples)
         sounds_like_speech = functools.lru_cache(maxsize=None)(lambda: self._speech_detector.hears_speech(heard))

@@ -10,5 +10,5 @@
     step.py      the decoder by it
     __main__.py  `python -m recognizer.compiled`: compile it beforehand
 
-Without a compiler torch computes the same (encoder.py, decoder.py, int8.py, search.py).
+Without a compiler torch computes the same (encoder.py, decoder.py, int8.py, search.py, alignment.py).
 """

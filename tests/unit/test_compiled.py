@@ -250,13 +250,15 @@ def test_where_tokens_listen_is_what_torch_makes_of_it(
     torch.manual_seed(n_tokens)
     scores = 3 * torch.randn(n_heads, n_tokens, n_positions + beyond)
     asked = (scores, n_positions, int(before * n_tokens), least_deviation)
-    torch.testing.assert_close(library.listening(*asked), listening(*asked), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        library.listening(*asked), listening(*asked), rtol=1e-4, atol=1e-4 if n_tokens > 1 else 1e-7
+    )
 
 
 def test_where_tokens_listen_is_asked_of_tokens_and_positions_that_are_there(library: Library) -> None:
     scores = torch.zeros(2, 3, 10)
     for n_positions, first in ((11, 0), (0, 0), (10, 3), (10, -1)):
-        with pytest.raises((IndexError, RuntimeError)):
+        with pytest.raises(IndexError):
             library.listening(scores, n_positions, first, 1e-9)
 
 

@@ -2,13 +2,25 @@
 
 import numpy as np
 import pytest
+import soxr
 
-from recognizer.audio import SAMPLE_RATE, Samples
-from recognizer.doubt import FRAME_SAMPLES, Signs, at_speech_level, loud_frames, movement, said, signs_of, syllables
+from recognizer.audio import SAMPLE_RATE, Samples, to_samples
+from recognizer.doubt import (
+    FRAME_SAMPLES,
+    Signs,
+    at_speech_level,
+    is_narrow,
+    loud_bands,
+    loud_frames,
+    movement,
+    said,
+    signs_of,
+    syllables,
+)
 from tests.harness.noises import melody
 
-ANSWER = Signs(heard=4.0, heard_in_all=4.0, speech_share=0.9, syllables_per_s=4.0, movement=1.1)  # 네
-SIGH = Signs(heard=1.5, heard_in_all=3.0, speech_share=0.3, syllables_per_s=1.0, movement=0.8)  # 하...
+ANSWER = Signs(4.0, heard_in_all=4.0, speech_share=0.9, syllables_per_s=4.0, movement=1.1, narrow=False)  # 네
+SIGH = Signs(1.5, heard_in_all=3.0, speech_share=0.3, syllables_per_s=1.0, movement=0.8, narrow=False)  # 하...
 
 
 def noise(duration_s: float) -> Samples:
@@ -25,11 +37,16 @@ def vowels(duration_s: float, each_s: float) -> Samples:
     return np.where(time_s // each_s % 2 == 0, first, second).astype(np.float32)
 
 
+def rounded(samples: Samples) -> bytes:
+    """16-bit PCM."""
+    return (samples * 32768).round().clip(-32768, 32767).astype("<i2").tobytes()
+
+
 def test_an_answer_is_said_and_a_sigh_is_not() -> None:
     assert said(ANSWER) > 0 > said(SIGH)
 
 
-@pytest.mark.parametrize("sign", Signs._fields)
+@pytest.mark.parametrize("sign", Signs._fields[:-1])
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 1.0])
 def test_every_sign_speaks_for_speech_the_more_there_is_of_it(sign: str, share: float) -> None:
     less = ANSWER._replace(**{sign: share * getattr(ANSWER, sign)})
@@ -67,8 +84,33 @@ def test_silence_around_the_sound_changes_nothing() -> None:
 
 
 def test_a_mouth_that_moves_moves_the_spectrum() -> None:
-    assert movement(vowels(1.0, 0.1)) > 2 * movement(vowels(1.0, 2.0))
-    assert movement(vowels(1.0, 0.1)) > movement(melody().astype(np.float32))
+    often, never, music = (
+        movement(loud_bands(sound)) for sound in (vowels(1.0, 0.1), vowels(1.0, 2.0), melody().astype(np.float32))
+    )
+    assert often > 2 * never
+    assert often > music
+
+
+@pytest.mark.parametrize("factor", [0.003, 0.03, 0.3, 1.0])
+def test_a_sound_that_had_8_khz_is_known_by_what_it_lacks(factor: float, phrase: bytes) -> None:
+    samples = to_samples(phrase, SAMPLE_RATE) * np.float32(factor)
+    at_8_khz = soxr.resample(samples, SAMPLE_RATE, SAMPLE_RATE // 2)
+    by_telephone = to_samples(rounded(at_8_khz), SAMPLE_RATE // 2)
+    assert is_narrow(loud_bands(by_telephone))
+    assert is_narrow(loud_bands(to_samples(rounded(by_telephone), SAMPLE_RATE)))  # by who sends it at 16 kHz
+
+
+def test_a_sound_with_all_of_its_band_is_known_by_what_it_has(phrase: bytes) -> None:
+    samples = to_samples(phrase, SAMPLE_RATE)
+    for factor in (0.03, 0.3, 1.0):
+        assert not is_narrow(loud_bands(to_samples(rounded(samples * factor), SAMPLE_RATE)))
+    assert not is_narrow(loud_bands(noise(0.5)))
+
+
+def test_an_answer_by_telephone_sounds_less_like_one_and_is_said_all_the_same() -> None:
+    weaker = ANSWER._replace(heard=3.0, speech_share=0.75)
+    assert said(weaker._replace(narrow=True)) > 0 > said(weaker)
+    assert said(SIGH._replace(narrow=True)) < 0
 
 
 @pytest.mark.parametrize("n_samples", [0, 1, FRAME_SAMPLES - 1, FRAME_SAMPLES, FRAME_SAMPLES + 1])
@@ -77,6 +119,7 @@ def test_a_sound_may_be_short_or_nothing_at_all(n_samples: int) -> None:
     assert loud_frames(samples).tolist() == [True] * max(1, -(-n_samples // FRAME_SAMPLES))
     signs = signs_of("네", [-1.0], [-1.0], samples, [0.0] * len(loud_frames(samples)))
     assert signs.heard == signs.speech_share == signs.movement == 0
+    assert not signs.narrow
     assert said(signs) < 0
 
 

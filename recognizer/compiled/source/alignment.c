@@ -16,7 +16,7 @@ static void soften_rows(
     }
 }
 
-/* At each position, of all rows: their mean, and one by their deviation, which is no less than `least`. */
+/* At each position, of all rows: their mean, and one by their deviation and `least`. */
 static void measure(
     const float *rows, int64_t n, int64_t n_positions, int64_t width, float least, float *mean, float *inverse) {
     memset(mean, 0, n_positions * sizeof(float));
@@ -29,7 +29,7 @@ static void measure(
             float apart = rows[row * width + i] - mean[i];
             inverse[i] += apart * apart;
         }
-    for (int64_t i = 0; i < n_positions; i++) inverse[i] = 1.0f / fmaxf(sqrtf(inverse[i] / n), least);
+    for (int64_t i = 0; i < n_positions; i++) inverse[i] = 1.0f / (sqrtf(inverse[i] / n) + least);
 }
 
 /* The smaller one first. */
