@@ -1,9 +1,10 @@
 """`python -m bench.silence`: results from sounds in which nobody speaks, and short answers that are lost; two sides.
 
-Recordings without a reference are sounds in which nobody speaks; they are cut as the server cuts them, and each text
-that it would send counts. Answers are single words, cut out of the spoken recordings where openai-whisper's own
-alignment of the reference says (float32), and spoken recordings that are as short; each as it was recorded, softer, and
-through a telephone line. One without any text is lost. The spoken recordings themselves count too, in full.
+Recordings without a reference are sounds in which nobody speaks; they are cut as the server cuts them, as they are and
+by telephone, and each text that it would send counts. Answers are single words, cut out of the spoken recordings where
+openai-whisper's own alignment of the reference says (float32), and spoken recordings that are as short; each as it was
+recorded, softer, and through a telephone line. One without any text is lost. The spoken recordings themselves count
+too, in full.
 
 What the rule of `recognizer.doubt` is sure of less than a threshold is not sent. The curve shows both sides as that
 threshold moves, apart for the speakers that the rule was fitted to and for the others; -inf sends all that Whisper's
@@ -25,7 +26,6 @@ from bench.recordings import Recording, read_recordings
 from bench.report import Report, table
 from bench.silence.clips import CONDITIONS, Condition, alone, answers, arrives
 from bench.silence.rows import ANSWERS, CURVE, FITTED, NOISES, OTHERS, Row, Trial, curve, kinds
-from bench.speech import segments
 from engine.cores import usable_cores
 from engine.live import INTERVAL_S
 from recognizer.audio import SAMPLE_RATE, Samples, to_samples
@@ -39,6 +39,7 @@ _ALIGNED_S = 29.0  # what Whisper hears at once
 _NOISE_LANGUAGE = "ko"
 _OF_EACH = 4  # answers that are cut out of one recording
 _LEVELS_DB = (0.0, -30.0)  # of whole recordings
+_NOISE_CONDITIONS = [Condition(0.0, by_telephone=False), Condition(0.0, by_telephone=True)]
 
 
 def main() -> None:
@@ -48,8 +49,12 @@ def main() -> None:
     recognizer = Recognizer(RecognizerSettings(device="cpu"), usable_cores())
     noises = [one for one in recordings if not one.references][:: options.every]
     spoken = [one for one in recordings if one.references][:: options.every]
-    heard = [(one, _recognized(recognizer, segments(one.pcm), options.noise_language)) for one in noises]
-    trials = [_trial(one, _kind(one), found, is_spoken=False) for one, found in heard]
+    heard = [
+        (one, condition, _recognized(recognizer, _arriving(one, condition), options.noise_language))
+        for one in noises
+        for condition in _NOISE_CONDITIONS
+    ]
+    trials = [_trial(one, f"{_kind(one)}, {condition}", found, is_spoken=False) for one, condition, found in heard]
     trials += _spoken(recognizer, spoken, options)
     conditions = (
         f"Whisper base, {recognizer.compute}, {len(noises)} recordings without speech, {len(spoken)} spoken ones, "
@@ -60,7 +65,7 @@ def main() -> None:
     others = [one for one in trials if one.speakers == OTHERS]
     print(table("Speakers that were not fitted to, nobody speaks", NOISES, kinds(others, is_spoken=False)), end="\n\n")
     print(table("Speakers that were not fitted to", ANSWERS, kinds(others, is_spoken=True)), end="\n\n", flush=True)
-    shown, silent = _shown(recognizer, heard, options)
+    shown, silent = _shown(recognizer, [found for _, _, found in heard], options)
     print(f"Live text was shown of {shown} of {silent} sounds whose text was not sent.")
     command.keep(Report[Row]({"conditions": conditions}, rows), options, "bench.silence.rows")
 
@@ -90,6 +95,10 @@ def _kind(recording: Recording) -> str:
     """Of a sound: what its folder or the beginning of its name calls it."""
     path = Path(recording.name)
     return path.parent.name or path.stem.split("_")[0]
+
+
+def _arriving(recording: Recording, condition: Condition) -> List[Samples]:
+    return arrives(to_samples(recording.pcm, SAMPLE_RATE), condition)
 
 
 def _recognized(recognizer: Recognizer, parts: Sequence[Samples], language: str) -> List[Tuple[Samples, Recognition]]:
@@ -126,7 +135,7 @@ def _spoken(recognizer: Recognizer, recordings: Sequence[Recording], options: ar
             yield _trial(recording, f"{recording.language}, {condition}", found, is_spoken=True)
     for recording in long:
         for level_db in _LEVELS_DB:
-            parts = arrives(to_samples(recording.pcm, SAMPLE_RATE), Condition(level_db, by_telephone=False))
+            parts = _arriving(recording, Condition(level_db, by_telephone=False))
             found = _recognized(recognizer, parts, recording.language)
             yield _trial(recording, f"whole recordings, {recording.language}, {level_db:g} dB", found, is_spoken=True)
 
@@ -157,12 +166,12 @@ def _cut_out(recordings: Sequence[Recording], most: int) -> List[Tuple[Recording
 
 def _shown(
     recognizer: Recognizer,
-    heard: Sequence[Tuple[Recording, Sequence[Tuple[Samples, Recognition]]]],
+    heard: Sequence[Sequence[Tuple[Samples, Recognition]]],
     options: argparse.Namespace,
 ) -> Tuple[int, int]:
     """Of how many sounds live text was shown, and how many there are: those whose text was taken for noise."""
     live = LiveText(recognizer)
-    suppressed = [samples for _, found in heard for samples, recognition in found if recognition.is_suppressed]
+    suppressed = [samples for found in heard for samples, recognition in found if recognition.is_suppressed]
     chosen = random.Random(0).sample(suppressed, min(options.live, len(suppressed)))
     return sum(_shows(live, samples, options.noise_language) for samples in chosen), len(chosen)
 

@@ -125,15 +125,18 @@ def kinds(trials: Sequence[Trial], is_spoken: bool) -> List[Kind]:
 
 def draw(pyplot: Any, report: Report[Row]) -> Any:
     """Answers that are lost against results where nobody speaks, as the threshold moves; the one in use is marked."""
-    figure, panel = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    figure, panel = pyplot.subplots(figsize=(9, 4), layout="constrained")
     for speakers, colour in ((FITTED, chart.OTHERS), (OTHERS, chart.OURS)):
         rows = [row for row in report.rows if row.speakers == speakers and row.noise_s and row.answers]
         at = [100 * row.lost / row.answers for row in rows], [900 * row.results / row.noise_s for row in rows]
         panel.plot(*at, color=colour, marker=".", label=f"speakers: {speakers}")
         used = [index for index, row in enumerate(rows) if row.threshold == 0]
         panel.plot([at[0][index] for index in used], [at[1][index] for index in used], "o", color=colour)
-    panel.set_xlabel(f"answers without text, % ({report.facts['conditions']})")
+    panel.set_yscale("symlog", linthresh=10)
+    panel.set_yticks([0, 3, 10, 30, 100, 300], ["0", "3", "10", "30", "100", "300"])
+    panel.set_xlabel("answers without text, %")
     panel.set_ylabel("results in 15 minutes where nobody speaks")
+    figure.suptitle(report.facts["conditions"], fontsize=9)
     panel.spines[["top", "right"]].set_visible(False)
     panel.legend(frameon=False)
     return figure
