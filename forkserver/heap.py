@@ -17,7 +17,7 @@ _WORKING_BYTES = 32 * 1024 * 1024  # the most that glibc takes
 # developer guide, "Primitive Cache"). Utterances of usual lengths have one or two hundred, all together.
 _KEPT_SHAPES = "256"
 
-# An utterance of usual length takes 10 to 20 MB; what one of 30 s has taken would stay else (docs/benchmarks.md).
+# An utterance of usual length takes 10 to 20 MB; what a longer one has taken would stay else (docs/benchmarks.md).
 _MOST_TAKEN_BYTES = 20_000_000
 _MEMORY = Path("/proc/self/statm")  # proc(5), in pages: the second number is resident, the third of that of files
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
