@@ -12,6 +12,7 @@ None of them knows how loud the sound is, or which words there are. By telephone
 them, so the line lies elsewhere there.
 """
 
+import functools
 import math
 import re
 from typing import NamedTuple, Sequence
@@ -153,11 +154,13 @@ def _near_the_loudest(power: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     return np.asarray(power >= power.max() * 10 ** (-_LOUD_DB / 10))
 
 
+@functools.lru_cache(maxsize=None)
 def _rounded_bands() -> npt.NDArray[np.float64]:
     """What rounding to 16 bits adds to each band of a frame."""
     return np.asarray(_ROUNDED * (np.hanning(_WINDOW_SAMPLES) ** 2).sum() * _filters().sum(axis=1))
 
 
+@functools.lru_cache(maxsize=None)
 def _filters() -> npt.NDArray[np.float64]:
     filters = whisper.audio.mel_filters("cpu", _BANDS * _EACH_OF).numpy().astype(np.float64)
     return np.asarray(filters.reshape(_BANDS, _EACH_OF, -1).sum(axis=1))

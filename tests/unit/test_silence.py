@@ -7,7 +7,10 @@ import numpy.typing as npt
 import pytest
 
 from bench.recordings import Recording
-from bench.speech import segments
+from bench.silence.clips import Condition, arrives
+from bench.speech import segments, to_pcm
+from bench.telephone import wire
+from recognizer.audio import to_samples
 from recognizer.recognizer import Recognizer
 from recognizer.request import Request
 from recognizer.settings import RecognizerSettings
@@ -48,9 +51,13 @@ NOISES: Dict[str, Callable[[], npt.NDArray[np.float64]]] = {
 }
 
 
+@pytest.mark.parametrize("rate", [RATE, wire.RATE])
 @pytest.mark.parametrize("noise", NOISES.values(), ids=NOISES.keys())
-def test_noise_has_no_text(recognizer: Recognizer, noise: Callable[[], npt.NDArray[np.float64]]) -> None:
-    assert recognizer.recognize(noise().astype(np.float32), KOREAN).text == ""
+def test_noise_has_no_text(recognizer: Recognizer, noise: Callable[[], npt.NDArray[np.float64]], rate: int) -> None:
+    samples = noise().astype(np.float32)
+    if rate == wire.RATE:
+        samples = to_samples(to_pcm(wire.at_telephone_rate(samples)), rate)
+    assert recognizer.recognize(samples, KOREAN).text == ""
 
 
 def test_a_text_that_is_taken_for_noise_is_told_as_such(english: Recognizer, phrase: bytes) -> None:
@@ -59,9 +66,13 @@ def test_a_text_that_is_taken_for_noise_is_told_as_such(english: Recognizer, phr
     assert not english.recognize(samples, ENGLISH).is_suppressed
 
 
-def test_recordings_without_speech_have_next_to_no_text(recognizer: Recognizer, recordings: List[Recording]) -> None:
-    silent = [recording for recording in recordings if not recording.references]
-    found = [recognizer.recognize(samples, KOREAN) for recording in silent for samples in segments(recording.pcm)]
+@pytest.mark.parametrize("by_telephone", [False, True])
+def test_recordings_without_speech_have_next_to_no_text(
+    recognizer: Recognizer, recordings: List[Recording], by_telephone: bool
+) -> None:
+    silent = [to_samples(one.pcm, RATE) for one in recordings if not one.references]
+    arriving = [part for sound in silent for part in arrives(sound, Condition(0.0, by_telephone))]
+    found = [recognizer.recognize(samples, KOREAN) for samples in arriving]
     assert len(found) > 20
     assert len([recognition for recognition in found if recognition.text]) <= RESULTS_FROM_NOISE
 

@@ -1,6 +1,6 @@
 /* Where tokens listen, and the way through that: what recognizer/alignment.py has in torch and NumPy. */
 
-#include "numbers.h"
+#include "attention.h"
 
 #define NEIGHBOURS 7 /* of which the median is taken (alignment.py) */
 #define HALF (NEIGHBOURS / 2)
@@ -10,9 +10,9 @@
 static void soften_rows(
     const float *scores, int64_t stride, int64_t n, int64_t n_positions, float *rows, int64_t width) {
     for (int64_t row = 0; row < n; row++, scores += stride, rows += width) {
-        float most = largest(scores, n_positions), sum = 0;
-        for (int64_t i = 0; i < n_positions; i++) sum += rows[i] = exponential(scores[i] - most);
-        for (int64_t i = 0; i < n_positions; i++) rows[i] /= sum;
+        memcpy(rows, scores, n_positions * sizeof(float));
+        float share = 1.0f / soften(rows, n_positions);
+        for (int64_t i = 0; i < n_positions; i++) rows[i] *= share;
     }
 }
 
