@@ -126,8 +126,8 @@ class FastDecoder(nn.Module):
         memory = self.positions.new_empty(len(self.layers), 2, n_rows, n_head, n_ctx, n_state // n_head)
         self.memory = nn.Parameter(memory, requires_grad=False)
         self.norm = Norm(decoder.ln)
-        n_vocab, _ = self.embedding.shape
-        self.vocabulary = nn.Linear(n_state, n_vocab, bias=False, device="meta", dtype=self.embedding.dtype)
+        self.n_vocab = len(self.embedding)
+        self.vocabulary = nn.Linear(n_state, self.n_vocab, bias=False, device="meta", dtype=self.embedding.dtype)
         self.vocabulary.weight = self.embedding
         self._heard: Sounds = []  # for each layer, set by `listen`
         self._traced: Any = None
@@ -136,6 +136,17 @@ class FastDecoder(nn.Module):
     def compile(self, library: Library) -> None:
         """Compute in int8, and steps by compiled code; its weights are in float32 until then."""
         self._compiled = CompiledSteps(library, self)
+        del self.embedding  # the vocabulary has it, too
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.positions.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in between its matrices."""
+        return self.positions.dtype
 
     def use_threads(self, threads: int) -> None:
         """Let compiled code compute with so many from now on."""
@@ -182,7 +193,7 @@ class FastDecoder(nn.Module):
         """The next token of each hypothesis (n,), at position `offset`; returns logits (n, n_vocab)."""
         if self._compiled is not None:
             return self._compiled.step(tokens, offset)
-        if self.embedding.device.type != "cpu":  # the fuser there compiles each length anew
+        if self.device.type != "cpu":  # the fuser there compiles each length anew
             eager: Tensor = self(tokens[:, None], offset, self._heard)[:, 0]
             return eager
         arguments = (tokens[:, None], torch.tensor(offset), self._heard)
@@ -246,7 +257,7 @@ class FastDecoder(nn.Module):
 
         Log-probabilities (len(asked),), among the first `n_among` of the vocabulary or all, and scores as of `follow`.
         """
-        n_among = n_among or len(self.embedding)
+        n_among = n_among or self.n_vocab
         if self._compiled is not None:
             return self._compiled.read_back(tokens, asked, n_among)
         logits, scores = self.follow(tokens, logits_from=asked.start - 1)
@@ -259,8 +270,8 @@ class FastDecoder(nn.Module):
             self._compiled.rearrange(sources, first, end)
             return
         moved = [row for row, source in enumerate(sources) if row != source]
-        here = torch.tensor(moved, device=self.embedding.device)
-        there = torch.tensor([sources[row] for row in moved], device=self.embedding.device)
+        here = torch.tensor(moved, dtype=torch.long, device=self.device)
+        there = torch.tensor([sources[row] for row in moved], dtype=torch.long, device=self.device)
         part = self.memory[:, :, :, :, first:end]
         part[:, :, here] = part[:, :, there]
 
@@ -325,12 +336,12 @@ class FastTask(DecodingTask):  # type: ignore[misc]
         self._prefix = tuple(prefix)
         self._before_step = before_step
         super().__init__(model, options)
-        self._device = decoder.embedding.device
+        self._device = decoder.device
         self.inference = FastInference(decoder, before_step, self.sot_index)
         if options.beam_size is not None:
             self.decoder = BeamSearch(options.beam_size, self.tokenizer.eot, self.inference, decoder.best)
         self.logit_filters: List[LogitFilter] = [
-            Suppress(filter_.suppress_tokens, decoder.embedding) if isinstance(filter_, SuppressTokens) else filter_
+            Suppress(filter_.suppress_tokens, decoder.device) if isinstance(filter_, SuppressTokens) else filter_
             for filter_ in self.logit_filters
         ]
 

@@ -96,7 +96,7 @@ class GrowingSound:
             x = x + layer.out(join_heads(attend(query, keys, values, weights)))
             x = layer.feed_forward(x)
         check_cancelled()
-        features = self._encoder.norm(x)[0].to(self._decoder.embedding.dtype)
+        features = self._encoder.norm(x)[0].to(self._decoder.dtype)
         self.heard = self._listen(features, start)
         self.positions = n_sound
         self._settled = max(self._settled, n_sound - self._guard)

@@ -52,6 +52,6 @@ class Judge:
 
     def _logprobs(self, tokenizer: Tokenizer, tokens: Sequence[int]) -> List[float]:
         begin = tokenizer.sot_sequence_including_notimestamps
-        written = torch.tensor([*begin, *tokens], device=self._decoder.embedding.device)
+        written = torch.tensor([*begin, *tokens], device=self._decoder.device)
         logprobs, _ = self._decoder.read_back(written, range(len(begin), len(written)))
         return cast(List[float], logprobs.tolist())

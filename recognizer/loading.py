@@ -43,7 +43,7 @@ class Loaded(NamedTuple):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.decoder.embedding.device
+        return self.decoder.device
 
 
 def load_for(settings: RecognizerSettings) -> Loaded:
@@ -176,7 +176,7 @@ def borrow(loan: Loan, beam_size: int) -> Loaded:
     for packed in loan.decoder:
         packed.give_to(decoder)
     for name in _OWN:
-        own = torch.zeros(getattr(decoder, name).shape, dtype=decoder.embedding.dtype, device=decoder.embedding.device)
+        own = torch.zeros(getattr(decoder, name).shape, dtype=decoder.dtype, device=decoder.device)
         _put(decoder, (name,), own)
     return Loaded(model, encoder, decoder, loan.precision)
 

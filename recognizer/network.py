@@ -54,7 +54,7 @@ class Network(ABC):
         weight = self.encoder.conv1.weight
         padded = whisper.pad_or_trim(samples, window_samples)
         mel = log_mel(padded, self.model.dims.n_mels).to(weight.device, weight.dtype)
-        self.decoder.listen(self.encoder(mel).to(self.decoder.embedding.dtype))
+        self.decoder.listen(self.encoder(mel).to(self.decoder.dtype))
 
     @abstractmethod
     def task(self, options: DecodingOptions, before_step: Callable[[], None], prefix: Sequence[int] = ()) -> FastTask:
@@ -126,7 +126,7 @@ class StaticNetwork(Network):
     def _listen(self, window_samples: int) -> None:
         mel = log_mel(self._samples[:window_samples], self.model.dims.n_mels)
         features = self.encoder(mel.to(self.encoder.conv1.weight.dtype))
-        self._static.remember(features.to(self.decoder.embedding.dtype))
+        self._static.remember(features.to(self.decoder.dtype))
 
 
 def network_for(

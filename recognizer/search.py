@@ -94,8 +94,8 @@ def top(x: Tensor, k: int) -> Tuple[Tensor, Tensor]:
 class Suppress(LogitFilter):  # type: ignore[misc]
     """openai-whisper's `SuppressTokens`, with the list of `tokens` turned into a tensor once."""
 
-    def __init__(self, tokens: Sequence[int], like: Tensor) -> None:
-        self._tokens = torch.tensor(tokens, device=like.device)
+    def __init__(self, tokens: Sequence[int], device: torch.device) -> None:
+        self._tokens = torch.tensor(tokens, device=device)
 
     def apply(self, logits: Tensor, tokens: Tensor) -> None:
         """Forbid them in `logits` (n, n_vocab)."""

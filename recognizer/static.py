@@ -85,7 +85,7 @@ class StaticDecoder:
         self._n_ctx, self._n_state = decoder.positions.shape
         tokenizer = get_tokenizer(model.is_multilingual, num_languages=model.num_languages)
         self._eot, self._no_speech = tokenizer.eot, tokenizer.no_speech
-        like, device = decoder.embedding, decoder.embedding.device
+        like, device = decoder.positions, decoder.device
         head_size = self._n_state // self._n_head
         # What is not there is masked, but must be a number: zero times another is none.
         self._memory = like.new_zeros(len(self._blocks), self._n_ctx * n_rows, 2 * self._n_state)
@@ -164,7 +164,7 @@ class StaticDecoder:
         kind = (options.beam_size, options.temperature == 0)
         search = self._searches.get(kind)
         if search is None:
-            device = self.decoder.embedding.device
+            device = self.decoder.device
             search = search_for(options.beam_size, options.temperature, self._eot, self._n_ctx, device)
             self._searches[kind] = search
         if isinstance(search, SampledChoice):

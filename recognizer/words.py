@@ -46,7 +46,7 @@ def align(
     """
     said, n_before = _said(tokenizer, prefix, tokens)
     asked = range(n_before, n_before + len(tokens))
-    logprobs, scores = decoder.read_back(said.to(decoder.embedding.device), asked, tokenizer.eot)
+    logprobs, scores = decoder.read_back(said.to(decoder.device), asked, tokenizer.eot)
     return Aligned(_starts_s(decoder, scores, n_before - len(prefix), duration_s)[len(prefix) :], logprobs.tolist())
 
 
@@ -55,7 +55,7 @@ def starts_s(
 ) -> List[float]:
     """As `align`, the times alone: that takes half as long."""
     said, n_before = _said(tokenizer, prefix, tokens)
-    _, scores = decoder.follow(said.to(decoder.embedding.device), logits_from=len(said))
+    _, scores = decoder.follow(said.to(decoder.device), logits_from=len(said))
     return _starts_s(decoder, scores, n_before - len(prefix), duration_s)[len(prefix) :]
 
 

@@ -36,7 +36,7 @@ class Vocabulary(ctypes.Structure):
     """`vocabulary` of vocabulary.h."""
 
     _fields_ = (
-        *((name, _POINTER) for name in ("weights", "scales", "sums", "fine", "fine_scales", "shared")),
+        *((name, _POINTER) for name in ("weights", "scales", "sums", "fine", "fine_scales", "rest", "shared")),
         *((name, _COUNT) for name in ("n_in", "n_out")),
     )
 
@@ -69,7 +69,7 @@ class Decoder(ctypes.Structure):
     """`decoder` of decoder.c."""
 
     _fields_ = (
-        *((name, _POINTER) for name in ("embedding", "positions", "layers")),
+        *((name, _POINTER) for name in ("positions", "layers")),
         ("last_norm", Norm),
         ("vocabulary", Vocabulary),
         ("alignment", _POINTER),

@@ -16,7 +16,7 @@ _TOGETHER = 4  # inputs whose products are summed by one instruction
 _STEP = (
     0.35  # of a row's root mean square: Max, "Quantizing for Minimum Distortion", 1960, for 15 steps of a normal one
 )
-_MOST_OF_A_HALF, _STANDS_FOR_0, _MOST_OF_A_BYTE = 7, 8, 127
+_MOST_OF_A_HALF, _STANDS_FOR_0, _MOST_OF_A_BYTE, _PARTS = 7, 8, 127, 254
 _SMALLEST = 1e-6  # step, where all are zero
 _ROWS_AT_ONCE = (
     4096  # of a vocabulary, a multiple of any width: all of them, in float32, would be hundreds of megabytes
@@ -67,7 +67,7 @@ class CompiledLinear(nn.Module):
 
 
 class CompiledVocabulary(nn.Module):
-    """Embeddings of tokens, for logits: in four bits for all, and in eight for the best (vocabulary.h).
+    """Embeddings of tokens: for logits in four bits for all and in eight for the best, else in 16 (vocabulary.h).
 
     Args:
         library: what computes.
@@ -85,6 +85,7 @@ class CompiledVocabulary(nn.Module):
         self._weights = torch.empty(self._n_coarse + n_vocab * n_state, dtype=torch.int8)
         self._scales, self._fine_scales = torch.zeros(whole), torch.empty(n_vocab)
         self._sums = torch.zeros(whole, dtype=torch.int32)
+        self._rest = torch.empty(n_vocab, n_state, dtype=torch.int8)
         for first in range(0, n_vocab, _ROWS_AT_ONCE):
             self._fill(first, embedding[first : first + _ROWS_AT_ONCE] - self._shared)
         self.vocabulary = self._vocabulary()
@@ -94,13 +95,16 @@ class CompiledVocabulary(nn.Module):
         (n, n_state), width = own.shape, self._library.width
         coarse_steps = (_STEP * own.square().mean(1).sqrt()).clamp(min=_SMALLEST)
         fine_steps = (own.abs().amax(1) / _MOST_OF_A_BYTE).clamp(min=_SMALLEST)
-        coarse = _numbers(own, coarse_steps, _MOST_OF_A_HALF)
+        coarse = _numbers(own / coarse_steps[:, None], _MOST_OF_A_HALF)
         self._scales[first : first + n], self._fine_scales[first : first + n] = coarse_steps, fine_steps
         self._sums[first : first + n] = coarse.sum(1, dtype=torch.int32)
         halves = pad(coarse, (0, 0, 0, -n % width)).add_(_STANDS_FOR_0).view(-1, width, n_state // 8, 2, _TOGETHER)
         both = halves[..., 0, :] | halves[..., 1, :] << 4
         _put(self._weights, first * n_state // 2, both.transpose(1, 2))
-        _put(self._weights, self._n_coarse + first * n_state, _numbers(own, fine_steps, _MOST_OF_A_BYTE))
+        in_steps = own / fine_steps[:, None]
+        fine = _numbers(in_steps, _MOST_OF_A_BYTE)
+        _put(self._weights, self._n_coarse + first * n_state, fine)
+        self._rest[first : first + n] = _numbers((in_steps - fine) * _PARTS, _MOST_OF_A_BYTE)
 
     @property
     def weights(self) -> Tensor:
@@ -114,7 +118,7 @@ class CompiledVocabulary(nn.Module):
 
     def _vocabulary(self) -> Vocabulary:
         fine = self._weights[self._n_coarse :]
-        tensors = (self._weights, self._scales, self._sums, fine, self._fine_scales, self._shared)
+        tensors = (self._weights, self._scales, self._sums, fine, self._fine_scales, self._rest, self._shared)
         return Vocabulary(*(tensor.data_ptr() for tensor in tensors), *self._sizes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -122,9 +126,9 @@ class CompiledVocabulary(nn.Module):
         return self._library.weigh(self.vocabulary, x)
 
 
-def _numbers(x: Tensor, steps: Tensor, most: int) -> Tensor:
-    """Of so large steps in each row, int8."""
-    return (x / steps[:, None]).round_().clamp_(-most, most).to(torch.int8)
+def _numbers(x: Tensor, most: int) -> Tensor:
+    """Whole ones, int8."""
+    return x.round().clamp_(-most, most).to(torch.int8)
 
 
 def _put(weights: Tensor, first: int, part: Tensor) -> None:

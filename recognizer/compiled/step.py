@@ -30,7 +30,7 @@ class CompiledSteps:
 
     Args:
         library: what computes it.
-        decoder: in float32 on the processor. Its matrices become compiled ones.
+        decoder: in float32 on the processor. Its matrices become compiled ones, and its embeddings a vocabulary.
     """
 
     def __init__(self, library: Library, decoder: Any) -> None:
@@ -38,16 +38,16 @@ class CompiledSteps:
         quantize(decoder.layers, lambda linear: CompiledLinear(library, linear))
         norms = [norm for layer in decoder.layers for norm in _norms(layer)] + [decoder.norm]
         weights = [weight for norm in norms for weight in (norm.weight, norm.bias)]
-        self._kept = [tensor.detach() for tensor in (decoder.embedding, decoder.positions, *weights)]
+        self._kept = [tensor.detach() for tensor in (decoder.positions, *weights)]
         decoder.vocabulary = CompiledVocabulary(library, decoder.embedding.detach())
         lay_in_order([*(linear for layer in decoder.layers for linear in _linears(layer)), decoder.vocabulary])
         self._hearing = array_of(Matrix, [layer.cross_kv.matrix for layer in decoder.layers])
         self._layers = array_of(Layer, [_layer(layer) for layer in decoder.layers])
         self._alignment = array_of(ctypes.c_int64, [number for head in decoder.alignment_heads for number in head])
         n_layer, _, n_rows, n_head, n_ctx, _ = decoder.memory.shape
-        n_state = decoder.embedding.shape[1]
+        n_state = decoder.positions.shape[1]
         self._decoder = Decoder(
-            *(decoder.embedding.data_ptr(), decoder.positions.data_ptr(), ctypes.addressof(self._layers)),
+            *(decoder.positions.data_ptr(), ctypes.addressof(self._layers)),
             *(norm_of(decoder.norm), decoder.vocabulary.vocabulary),
             *(ctypes.addressof(self._alignment), len(decoder.alignment_heads)),
             *(n_layer, n_state, n_head, n_ctx, n_rows),

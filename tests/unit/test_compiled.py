@@ -207,6 +207,26 @@ def test_tokens_that_are_all_alike_are_foretold_as_they_are(library: Library, em
 
 
 @torch.inference_mode()
+def test_a_token_comes_in_as_exactly_as_in_16_bits(library: Library) -> None:
+    """Its layers add nothing here, and its other tokens are one number each: what is foretold is what came in."""
+    decoder, n_state = decoder_of(0), SIZES.n_text_state
+    each = torch.eye(n_state)[: n_state // 2]  # and its negative, so that all together are nothing
+    said = 1e3 * torch.randn(50, n_state)
+    decoder.embedding = nn.Parameter(torch.cat((each, -each, said, -said)), requires_grad=False)
+    decoder.n_vocab = len(decoder.embedding)
+    for layer in decoder._blocks():
+        for last in (layer.attn_out, layer.cross_out, layer.feed_forward.fall):
+            for parameter in last.parameters():
+                nn.init.zeros_(parameter)
+    right = decoder.norm(said + decoder.positions[: len(said)])[:, : len(each)]
+    decoder.compile(library)
+    decoder.listen(torch.randn(70, n_state))
+    decoder.memory.zero_()
+    logits, _ = decoder.follow(torch.arange(2 * len(each), 2 * len(each) + len(said)))
+    assert float((logits[:, : len(each)] - right).abs().amax()) < 2e-4
+
+
+@torch.inference_mode()
 def test_of_what_whisper_makes_of_speech_the_best_tokens_are_those_of_float32(
     library: Library, samples: Samples
 ) -> None:

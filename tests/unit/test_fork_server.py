@@ -43,3 +43,13 @@ def test_engines_do_not_run_the_servers_main_module_again(tmp_path: Path) -> Non
 )
 def test_memory_that_is_lent_has_no_segments_that_expand(given: str, taken: str) -> None:
     assert lendable(given) == taken
+
+
+def test_what_engines_are_forked_from_has_no_second_compiler_and_who_asks_for_it_gets_the_real_one() -> None:
+    code = (
+        "import sys, forkserver.preload\n"
+        "print(sorted({'forkserver.template', 'numba', 'llvmlite'} & set(sys.modules)))\n"
+        "import numba; print(numba.njit(lambda x: x + 1)(2))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout == "['forkserver.template']\n3\n"

@@ -17,7 +17,7 @@ typedef struct {
 } heard;
 
 typedef struct {
-    const float *embedding, *positions;
+    const float *positions;
     const layer *layers;
     norm last_norm;
     vocabulary vocabulary;
@@ -291,8 +291,7 @@ static int begin(const decoder *d, const task *of, int64_t n_foretold, desk *at)
     *at = (desk){x, x + size, x + 2 * size, scores, n_scores, scores + d->n_head * n_scores};
     for (int64_t row = 0; row < n; row++) {
         const float *position = d->positions + (of->offset + (of->is_text ? row : 0)) * n_state;
-        for (int64_t i = 0; i < n_state; i++)
-            x[row * n_state + i] = d->embedding[of->tokens[row] * n_state + i] + position[i];
+        embed_token(&d->vocabulary, of->tokens[row], position, x + row * n_state);
     }
     return 0;
 }

@@ -2,7 +2,9 @@
    best by weights of eight. Reading weights is what a step of the decoder takes, and of eight bits half were these.
 
    What all embeddings share moves all logits of a row alike. Without it four bits are enough: what comes out as the
-   sixth best is among the first 80 (docs/benchmarks.md). */
+   sixth best is among the first 80 (docs/benchmarks.md).
+
+   What a token is where it comes in has eight bits more. */
 
 #pragma once
 
@@ -18,10 +20,12 @@ typedef struct {
     const int32_t *sums;      /* of each output's weights, filled up */
     const int8_t *fine;       /* (n_out, n_in) */
     const float *fine_scales; /* n_out */
+    const int8_t *rest;       /* (n_out, n_in): what those leave, of so many parts */
     const float *shared;      /* n_in: what all embeddings had more */
     int64_t n_in, n_out;
 } vocabulary;
 
+#define PARTS 254
 #define STANDS_FOR_0 8
 #define LOWER_HALF 0x0f
 
@@ -112,6 +116,13 @@ INLINE float logit_of(const vocabulary *v, const float *x, float shared, int64_t
             sums[part] += *(const vector *)(x + i + part * LANES) * numbers;
         }
     return added_up(sums, 4) * v->fine_scales[token] + shared;
+}
+
+/* A token at its position → x (n_in). */
+INLINE void embed_token(const vocabulary *v, int64_t token, const float *position, float *x) {
+    const int8_t *fine = v->fine + token * v->n_in, *rest = v->rest + token * v->n_in;
+    float scale = v->fine_scales[token] / PARTS;
+    for (int64_t i = 0; i < v->n_in; i++) x[i] = scale * (PARTS * fine[i] + rest[i]) + v->shared[i] + position[i];
 }
 
 /* What is foretold of rows x (n_rows, n_in): their logits, and the best of each block of them. */
