@@ -11,6 +11,7 @@
     confidence.py    how likely a word is right
     plausibility.py  what is speech, and what looks wrong (pure)
     doubt.py         what tells whether a doubtful text was said (pure)
+    voice.py         where the line between lies, as fitted
     judge.py         what that needs from the models
     search.py        the beam
     alignment.py     which heads of the decoder follow the speech

@@ -1,13 +1,12 @@
 """Whether somebody said a text that Whisper is not sure of: what the rule of doubt.py needs from the models."""
 
-import math
-from typing import List, Sequence, cast
+from typing import List, Optional, Sequence, cast
 
 import torch
 from whisper.tokenizer import Tokenizer
 
 from recognizer.audio import Samples
-from recognizer.doubt import at_speech_level, said, signs_of
+from recognizer.doubt import Signs, at_speech_level, signs_of
 from recognizer.network import Network
 from recognizer.speech import SpeechDetector
 
@@ -32,14 +31,14 @@ class Judge:
         self._decoder.hear(before)
 
     @torch.inference_mode()
-    def said_log_odds(self, tokenizer: Tokenizer, tokens: Sequence[int], samples: Samples) -> float:
-        """How much speaks for somebody having said it (`doubt.said`).
+    def signs(self, tokenizer: Tokenizer, tokens: Sequence[int], samples: Samples) -> Optional[Signs]:
+        """Of `tokens`, a text in the language of the tokenizer; None where they are no text.
 
-        `tokens` of the text, in the language of the tokenizer; the decoder listens to the 16 kHz `samples`.
+        The decoder listens to the 16 kHz `samples`.
         """
         tokens = [token for token in tokens if token < tokenizer.eot]
         if not tokens:
-            return -math.inf
+            return None
         logprobs = self._logprobs(tokenizer, tokens)
         heard = self._decoder.heard
         self._decoder.hear(self._silence)
@@ -47,8 +46,8 @@ class Judge:
             of_silence = self._logprobs(tokenizer, tokens)
         finally:
             self._decoder.hear(heard)
-        speech = list(self._speech_detector.probabilities(torch.from_numpy(at_speech_level(samples))))
-        return said(signs_of(tokenizer.decode(tokens), logprobs, of_silence, samples, speech))
+        remembered = self._speech_detector.remembered(torch.from_numpy(at_speech_level(samples)))
+        return signs_of(logprobs, of_silence, samples, remembered.numpy())
 
     def _logprobs(self, tokenizer: Tokenizer, tokens: Sequence[int]) -> List[float]:
         begin = tokenizer.sot_sequence_including_notimestamps

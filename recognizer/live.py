@@ -18,6 +18,7 @@ from whisper.utils import compression_ratio
 from recognizer.audio import SAMPLE_RATE, Samples
 from recognizer.catalog import AUTO_LANGUAGE
 from recognizer.decoder import text_tokens
+from recognizer.doubt import is_said
 from recognizer.encoder import POSITION_SAMPLES
 from recognizer.hearing import GrowingSound
 from recognizer.look import Looker, spoken_language
@@ -247,7 +248,7 @@ class LiveText:
             return False
         self._check()
         tokens = [token.token for word in look.words for token in word.tokens]
-        return self._parts.judge.said_log_odds(self._looker.tokenizer, tokens, heard.numpy()) > 0
+        return is_said(self._parts.judge.signs(self._looker.tokenizer, tokens, heard.numpy()))
 
     def _follow(self, look: Look, sound_s: float, latest_s: float) -> None:
         since_s = heard_since(look.words, self._seen, sound_s)

@@ -23,6 +23,7 @@ from recognizer.audio import SAMPLE_RATE, Samples
 from recognizer.catalog import AUTO_LANGUAGE
 from recognizer.confidence import word_confidence
 from recognizer.decoder import text_tokens, whole_text
+from recognizer.doubt import Signs, is_said
 from recognizer.graphs import Runner, runner_for
 from recognizer.judge import Judge
 from recognizer.loading import Loaded, load_for
@@ -246,26 +247,26 @@ class Recognizer:
             language = self._spoken_language()
         task = _Task(request, language, most_tokens(len(own.samples) / SAMPLE_RATE))
         best = self._go_on(task, samples) or self._begin_anew(task, own, sounds_like_speech)
-        said, log_odds = self._judged(best, task.token_limit, sounds_like_speech)
-        return replace(self._told(best, request.words and said, said), said_log_odds=log_odds)
+        said, signs = self._judged(best, task.token_limit, sounds_like_speech)
+        return replace(self._told(best, request.words and said, said), signs=signs)
 
     def _judged(
         self, tried: _Tried, token_limit: int, sounds_like_speech: Callable[[], bool]
-    ) -> Tuple[bool, Optional[float]]:
-        """Whether it was said; and its log-odds (doubt.py), where these were asked for."""
+    ) -> Tuple[bool, Optional[Signs]]:
+        """Whether it was said; and its signs (doubt.py), where these were asked for."""
         if tried.prefix:  # Whisper's own estimate was of all the sound
             said = is_speech(tried.result, token_limit, lambda: tried.result.avg_logprob > HOPELESS_LOGPROB)
             return said and sounds_like_speech(), None
-        log_odds: Optional[float] = None
+        signs: Optional[Signs] = None
 
         def seems_said() -> bool:
-            nonlocal log_odds
+            nonlocal signs
             self._listen(tried.sound, tried.window_samples)
-            log_odds = self._judge.said_log_odds(self._tokenizer, tried.result.tokens, tried.sound.samples)
-            return log_odds > 0
+            signs = self._judge.signs(self._tokenizer, tried.result.tokens, tried.sound.samples)
+            return is_said(signs)
 
         said = is_speech(tried.result, token_limit, seems_said)
-        return said, log_odds
+        return said, signs
 
     def _go_on(self, task: _Task, samples: Samples) -> Optional[_Tried]:
         """Decode with what was said just before, where that helps."""

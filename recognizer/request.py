@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Optional, Tuple
 
 from recognizer.audio import Samples
+from recognizer.doubt import Signs
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +72,7 @@ class Recognition:
         window_s: of sound that the encoder saw.
         words: of the text, where they were asked for; joined by blanks they are it.
         is_suppressed: there was a text, and it was taken for noise.
-        said_log_odds: that somebody said the text (doubt.py); None where nothing else but Whisper was asked.
+        signs: that somebody said the text (doubt.py); None where nothing else but Whisper was asked.
     """
 
     text: str
@@ -83,4 +84,4 @@ class Recognition:
     window_s: float
     words: Tuple[TimedWord, ...] = ()
     is_suppressed: bool = False
-    said_log_odds: Optional[float] = None
+    signs: Optional[Signs] = None

@@ -41,8 +41,13 @@ class SpeechDetector:
     @torch.inference_mode()
     def probabilities(self, samples: Tensor) -> Iterator[float]:
         """Of speech in each frame of 16 kHz `samples`; at least one."""
-        for part in self._model(samples):
-            yield from part.tolist()
+        for part in self._model.remembered(samples):
+            yield from self._model.probabilities(part).tolist()
+
+    @torch.inference_mode()
+    def remembered(self, samples: Tensor) -> Tensor:
+        """What the network remembers at each frame of 16 kHz `samples`: (n_frames, 128); at least one."""
+        return torch.cat(list(self._model.remembered(samples)))
 
 
 class _ManyFrames:
@@ -63,15 +68,19 @@ class _ManyFrames:
         self._memory.load_state_dict({f"{name}_l0": weight for name, weight in cell.state_dict().items()})
         self._last = _Convolution.of(list(network.decoder.decoder.children())[2])
 
-    def __call__(self, samples: Tensor) -> Iterator[Tensor]:
-        """16 kHz samples → probabilities of so many frames at once, (n,) each."""
+    def remembered(self, samples: Tensor) -> Iterator[Tensor]:
+        """16 kHz samples → what is remembered at so many frames at once, (n, 128) each."""
         frame, context = FRAME_SAMPLES, self._context_samples
         rest = max(frame - len(samples), -len(samples) % frame)
         waves = pad(samples, (context, rest)).unfold(0, context + frame, frame)
         memory = None
         for part in torch.split(waves, _FRAMES_AT_ONCE):
             heard, memory = self._memory(self._heard(part), memory)
-            yield self._last(heard.relu()).sigmoid().flatten()
+            yield heard[:, 0]
+
+    def probabilities(self, remembered: Tensor) -> Tensor:
+        """Of speech at frames of which this is remembered, (n, 128) → (n,)."""
+        return self._last(remembered[:, None].relu()).sigmoid().flatten()
 
     def _heard(self, waves: Tensor) -> Tensor:
         """Of frames with their context, (n, samples): (n, 1, features)."""

@@ -25,10 +25,12 @@ from bench.live.words import Aligner
 from bench.recordings import Recording, read_recordings
 from bench.report import Report, table
 from bench.silence.clips import CONDITIONS, Condition, alone, answers, arrives
+from bench.silence.fit import fit, written
 from bench.silence.rows import ANSWERS, CURVE, FITTED, NOISES, OTHERS, Row, Trial, curve, kinds
 from engine.cores import usable_cores
 from engine.live import INTERVAL_S
 from recognizer.audio import SAMPLE_RATE, Samples, to_samples
+from recognizer.doubt import said
 from recognizer.live import LiveText
 from recognizer.recognizer import Recognizer
 from recognizer.request import Recognition, Request
@@ -38,6 +40,7 @@ _ANSWER_S = 1.5  # a recording that is as short is one
 _ALIGNED_S = 29.0  # what Whisper hears at once
 _NOISE_LANGUAGE = "ko"
 _OF_EACH = 4  # answers that are cut out of one recording
+_MOST_IN_15_MIN = 2  # of at most 3: another recording of the same moves it by one
 _LEVELS_DB = (0.0, -30.0)  # of whole recordings
 _NOISE_CONDITIONS = [Condition(0.0, by_telephone=False), Condition(0.0, by_telephone=True)]
 
@@ -60,6 +63,9 @@ def main() -> None:
         f"Whisper base, {recognizer.compute}, {len(noises)} recordings without speech, {len(spoken)} spoken ones, "
         f"{_processor()}"
     )
+    if options.fit:
+        print(_fitted(trials))
+        return
     rows = curve(trials)
     print(table(conditions, CURVE, rows), end="\n\n", flush=True)
     others = [one for one in trials if one.speakers == OTHERS]
@@ -76,11 +82,22 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--every", type=int, default=1, help="take one recording of so many (default: all)")
     parser.add_argument("--words", type=int, default=150, help="answers that are cut out, at most, in each language")
     parser.add_argument("--live", type=int, default=150, help="sounds that live text is made of, at most")
+    parser.add_argument("--fit", action="store_true", help="print the line that is fitted, in place of all else")
     parser.add_argument("--noise-language", default=_NOISE_LANGUAGE, help="in which noise is recognised")
     options = command.parse(parser)
     if options.every < 1 or min(options.words, options.live) < 0:
         parser.error("--every: at least 1; --words and --live: at least 0")
     return options
+
+
+def _fitted(trials: Sequence[Trial]) -> str:
+    """As recognizer/voice.py has it."""
+    used = [one for one in trials if one.speakers == FITTED]
+    spoken, noises = ([one for one in used if one.is_spoken is is_spoken] for is_spoken in (True, False))
+    most = int(_MOST_IN_15_MIN * sum(one.duration_s for one in noises) / 900)
+    always = sum(list(one.sent_below).count(math.inf) for one in noises)
+    spoken_signs, noise_signs = ([signs for one in group for signs in one.signs] for group in (spoken, noises))
+    return written(fit(spoken_signs, noise_signs, max(0, most - always)))
 
 
 def _processor() -> str:
@@ -112,12 +129,13 @@ def _trial(recording: Recording, kind: str, found: Sequence[Tuple[Samples, Recog
         is_spoken,
         len(recording.pcm) / 2 / SAMPLE_RATE,
         [_sent_below(recognition) for _, recognition in found],
+        [recognition.signs for _, recognition in found if recognition.signs is not None],
     )
 
 
 def _sent_below(recognition: Recognition) -> float:
-    if recognition.said_log_odds is not None:
-        return recognition.said_log_odds
+    if recognition.signs is not None:
+        return said(recognition.signs)
     return math.inf if recognition.text else -math.inf
 
 

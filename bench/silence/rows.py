@@ -5,6 +5,7 @@ from typing import Any, List, NamedTuple, Optional, Sequence
 
 from bench import chart
 from bench.report import Columns, Report, number, percent
+from recognizer.doubt import Signs
 
 FITTED, OTHERS = "fitted to", "others"
 THRESHOLDS = [halves / 2 for halves in range(-6, 7)]  # of the log-odds that somebody spoke
@@ -19,6 +20,7 @@ class Trial(NamedTuple):
         is_spoken: whether somebody speaks.
         duration_s: of the sound.
         sent_below: thresholds of each of its texts, below which it is sent; infinite where it always is.
+        signs: of its doubtful texts.
     """
 
     kind: str
@@ -26,6 +28,7 @@ class Trial(NamedTuple):
     is_spoken: bool
     duration_s: float
     sent_below: Sequence[float]
+    signs: Sequence[Signs] = ()
 
     def results(self, threshold: float = 0.0) -> int:
         """How many texts are sent."""

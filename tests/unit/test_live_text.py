@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from recognizer.audio import SAMPLE_RATE, Samples
+from recognizer.doubt import Signs
 from recognizer.encoder import POSITION_SAMPLES
 from recognizer.hearing import GrowingSound
 from recognizer.judge import Judge
@@ -16,6 +17,7 @@ from recognizer.live import LiveText, Partial
 from recognizer.recognizer import Cancelled, Recognizer
 from recognizer.request import Context, Request
 from recognizer.settings import RecognizerSettings
+from recognizer.voice import VOICE
 from recognizer.windows import Windows
 
 STEP = SAMPLE_RATE // 2
@@ -53,16 +55,17 @@ def test_nothing_is_shown_for_noise_and_silence(live: LiveText) -> None:
     assert ticks(live, np.zeros(2 * SAMPLE_RATE, np.float32)) == [Partial("", "")] * 4
 
 
-@pytest.mark.parametrize("log_odds", [-1.0, 1.0])
+@pytest.mark.parametrize("is_said", [False, True])
 def test_what_whisper_is_not_sure_of_is_shown_only_where_the_judge_takes_it_for_said(
-    live: LiveText, samples: Samples, monkeypatch: pytest.MonkeyPatch, log_odds: float
+    live: LiveText, samples: Samples, monkeypatch: pytest.MonkeyPatch, is_said: bool
 ) -> None:
     monkeypatch.setattr("recognizer.live.is_sure", lambda *_: False)
-    monkeypatch.setattr(Judge, "said_log_odds", lambda *_: log_odds)
+    signs = Signs(heard=0.0, heard_in_all=100.0 if is_said else -100.0, remembered=(0.0,) * len(VOICE))
+    monkeypatch.setattr(Judge, "signs", lambda *_: signs)
     live.begin(ENGLISH)
     shown = ticks(live, samples)
-    assert any(partial.stable for partial in shown) == (log_odds > 0)
-    assert any(partial.unstable for partial in shown) == (log_odds > 0)
+    assert any(partial.stable for partial in shown) == is_said
+    assert any(partial.unstable for partial in shown) == is_said
 
 
 def test_an_utterance_begins_with_nothing_of_the_one_before(live: LiveText, samples: Samples) -> None:

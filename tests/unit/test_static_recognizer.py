@@ -11,6 +11,7 @@ import recognizer.network
 import recognizer.recognizer
 from recognizer.audio import SAMPLE_RATE, Samples, to_samples
 from recognizer.decoder import text_tokens
+from recognizer.doubt import said
 from recognizer.live import LiveText, Partial
 from recognizer.recognizer import Cancelled, Recognizer
 from recognizer.request import Context, Recognition, Request
@@ -92,7 +93,8 @@ def test_a_doubtful_text_is_judged_as_without(static: Recognizer, free: Recogniz
         heard = network.decoder.heard
         tokenizer = get_tokenizer(multilingual=True, language="en")
         tokens = text_tokens(tokenizer, whole.text)
-        log_odds += [judge.said_log_odds(tokenizer, tokens, samples) for _ in range(2)]
+        signs = [judge.signs(tokenizer, tokens, samples) for _ in range(2)]
+        log_odds += [said(one) for one in signs if one is not None]
         assert network.decoder.heard is heard
     assert log_odds == pytest.approx([log_odds[0]] * 4, abs=1e-2)
     assert log_odds[0] > 0
