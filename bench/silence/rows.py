@@ -1,11 +1,13 @@
 """What came of sounds that nobody says and of short answers; as a command, the curve: `… ROWS.json CHART.svg`."""
 
 import math
-from typing import Any, List, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Sequence
 
 from bench import chart
 from bench.report import Columns, Report, number, percent
-from recognizer.doubt import Signs
+
+if TYPE_CHECKING:  # who draws the curve has none of a recogniser's packages
+    from recognizer.doubt import Signs
 
 FITTED, OTHERS = "fitted to", "others"
 THRESHOLDS = [halves / 2 for halves in range(-6, 7)]  # of the log-odds that somebody spoke
@@ -28,7 +30,7 @@ class Trial(NamedTuple):
     is_spoken: bool
     duration_s: float
     sent_below: Sequence[float]
-    signs: Sequence[Signs] = ()
+    signs: Sequence["Signs"] = ()
 
     def results(self, threshold: float = 0.0) -> int:
         """How many texts are sent."""
