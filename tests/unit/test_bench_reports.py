@@ -1,5 +1,7 @@
 """What benchmarks read and write: recordings with transcripts, tables and JSON."""
 
+import subprocess
+import sys
 import wave
 from pathlib import Path
 from typing import Callable, List
@@ -12,6 +14,8 @@ from bench.recognizers import rows as recognizers
 from bench.recordings import read_recordings
 from bench.report import Report, table
 
+ROOT = Path(__file__).resolve().parents[2]
+DRAWN = sorted(path.parent.name for path in ROOT.glob("bench/*/rows.py") if "chart.main" in path.read_text())
 FASTER = "faster-whisper int8, beam 5"
 SPEEDS = [
     recognizers.Row("ours, beam 5", "ko", 10.0, 0.131, 800.4),
@@ -117,3 +121,11 @@ def test_punctuation_and_case_are_no_errors(language: str, reference: str, text:
 
 def test_an_error_counts_against_the_nearest_spelling_only() -> None:
     assert speech.error_rate([["3시", "세 시 정각"]], ["세시정가"], "ko") == pytest.approx(1 / 4)
+
+
+@pytest.mark.parametrize("package", DRAWN)
+def test_who_draws_needs_none_of_a_recognisers_packages(package: str) -> None:
+    """Charts are drawn in an environment of their own."""
+    code = f"import sys, bench.{package}.rows; print(sorted({{'torch', 'soxr', 'whisper'}} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
