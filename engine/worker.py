@@ -117,15 +117,15 @@ class EngineWorker:
         self._want_turn(False)
         if self._session is None:
             self._live_text.clear()
-            self._make_room()
+            self._recognizer.give_back()
 
     def _make_room(self) -> None:
-        """Give back what is kept for later."""
+        """Give back all that is kept for later."""
         self._recognizer.give_back()
         self._give_back()
 
     def _rest(self, now_s: float) -> Optional[float]:
-        """While nobody speaks, give back in time what the last recognition took; returns in how many seconds."""
+        """While nobody speaks, or is there, give back in time what the last recognition took; returns in how many s."""
         if self._worked_s is None or self._listener.open_since_s is not None:
             return None
         due_in_s = self._worked_s + _REST_S - now_s

@@ -46,17 +46,30 @@ def test_an_engine_that_is_killed_fails_its_client_alone_and_is_back(pair: Serve
             assert "better" in " ".join(result.text.lower() for result in client.results())
 
 
+def most_private_bytes(pair: ServerProcess) -> int:
+    return max(memory_of(pid).private for pid in engine_pids(pair))
+
+
 def test_an_engine_gives_memory_back_while_its_client_sends_nothing(pair: ServerProcess, speech: bytes) -> None:
     wait_until_all_sleep(pair)
     with StreamingClient("127.0.0.1", pair.port) as client:
         client.send(speech + bytes(32_000))
         assert next(iter(client.results())).text
+        after_speech = most_private_bytes(pair)
+        wait_until(lambda: most_private_bytes(pair) < after_speech - 5_000_000)
 
-        def private_bytes() -> int:
-            return max(memory_of(pid).private for pid in engine_pids(pair))
 
-        after_speech = private_bytes()
-        wait_until(lambda: private_bytes() < after_speech - 5_000_000)
+def test_an_engine_keeps_memory_for_the_next_client_and_gives_it_back_when_none_comes(
+    pair: ServerProcess, speech: bytes
+) -> None:
+    wait_until_all_sleep(pair)
+    with StreamingClient("127.0.0.1", pair.port) as client:
+        client.send(speech)
+        client.finish()
+        assert any(result.text for result in client.results())
+    wait_until_all_sleep(pair)
+    after_speech = most_private_bytes(pair)
+    wait_until(lambda: most_private_bytes(pair) < after_speech - 5_000_000)
 
 
 def test_a_frozen_engine_counts_as_dead_when_it_owes_an_answer(pair: ServerProcess, phrase: bytes) -> None:
