@@ -96,9 +96,8 @@ class StaticDecoder:
         self._position = torch.zeros(1, dtype=torch.long, device=device)  # of the next token
         self._given = torch.zeros(self._n_ctx, dtype=torch.long, device=device)
         self._asked = torch.zeros(2, dtype=torch.long, device=device)  # the given tokens whose logits are asked for
-        self._forbidden = torch.zeros(
-            2, decoder.n_vocab, device=device
-        )  # added to logits: the first token's, all others'
+        # Added to the first token's logits, to all others'.
+        self._forbidden = torch.zeros(2, decoder.n_vocab, device=device)
         self._no_speech_prob = torch.zeros(1, device=device)
         self._searches: Dict[Tuple[Optional[int], bool], TensorSearch] = {}
 
