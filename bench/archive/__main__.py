@@ -1,8 +1,9 @@
 """`python -m bench.archive`: recordings sent one after the other, each in a session of its own, as fast as they go.
 
 In turns with the recogniser alone, which gets the same segments in this process; so what a session costs beside
-recognition shows. Another version of the server, started from its own folder, is measured with --host and --port, in
-the same run and in the same turns.
+recognition shows. A server also hears the sound before an utterance again where that helps, which the recogniser is not
+asked for; one with `model.context: off` does not, so like is compared with like. Another version of the server, started
+from its own folder, is measured with --host and --port, in the same run and in the same turns.
 """
 
 import argparse
@@ -36,8 +37,11 @@ def main() -> None:
     seconds: Dict[str, float] = {}
     texts: Dict[str, List[str]] = {}
     with ExitStack() as stack:
-        server = stack.enter_context(ServerProcess({"model": {"language": LANGUAGE}}))
-        ways: Dict[str, Recognise] = {"a server": through("127.0.0.1", server.port), "the recogniser alone": _alone()}
+        ways = {
+            "a server": _own(stack),
+            "a server, context: off": _own(stack, context="off"),
+            "the recogniser alone": _alone(),
+        }
         if options.host:
             ways["another server"] = through(options.host, options.port)
         for way in ways.values():
@@ -65,6 +69,12 @@ def _parse() -> argparse.Namespace:
     if (options.host is None) != (options.port is None):
         parser.error("--host and --port go together")
     return options
+
+
+def _own(stack: ExitStack, **model: str) -> Recognise:
+    """Through a server that ends with the `stack`."""
+    server = stack.enter_context(ServerProcess({"model": {"language": LANGUAGE, **model}}))
+    return through("127.0.0.1", server.port)
 
 
 def _alone() -> Recognise:
