@@ -118,6 +118,7 @@ class EngineWorker:
         if self._session is None:
             self._live_text.clear()
             self._recognizer.give_back()
+            self._worked_s = time.monotonic()  # what that has freed is given back in time
 
     def _make_room(self) -> None:
         """Give back all that is kept for later."""

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from server.memory import memory_of
-from tcp_client import ServerError, StreamingClient
+from tcp_client import ServerError, SessionOptions, StreamingClient
 from tests.harness.engines import engine_pids, frozen, kill, wait_until, wait_until_all_sleep
 from tests.harness.server import ServerProcess
 from tests.harness.wire import END, FINISH, Wire, audio_packets, error_code, results
@@ -59,15 +59,15 @@ def test_an_engine_gives_memory_back_while_its_client_sends_nothing(pair: Server
         wait_until(lambda: most_private_bytes(pair) < after_speech - 5_000_000)
 
 
+@pytest.mark.parametrize("partial", [False, True])
 def test_an_engine_keeps_memory_for_the_next_client_and_gives_it_back_when_none_comes(
-    pair: ServerProcess, speech: bytes
+    pair: ServerProcess, speech: bytes, partial: bool
 ) -> None:
     wait_until_all_sleep(pair)
-    with StreamingClient("127.0.0.1", pair.port) as client:
+    with StreamingClient("127.0.0.1", pair.port, options=SessionOptions(partial=partial)) as client:
         client.send(speech)
         client.finish()
         assert any(result.text for result in client.results())
-    wait_until_all_sleep(pair)
     after_speech = most_private_bytes(pair)
     wait_until(lambda: most_private_bytes(pair) < after_speech - 5_000_000)
 
