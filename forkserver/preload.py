@@ -2,9 +2,9 @@
 
 import contextlib
 
-with contextlib.suppress(Exception):
-    from forkserver.lean import without_numba
+from forkserver.lean import without_numba
 
-    with without_numba():
-        import whisper  # noqa: F401
+with contextlib.suppress(Exception), without_numba():
+    import whisper  # noqa: F401
+with contextlib.suppress(Exception):
     import forkserver.template  # noqa: F401

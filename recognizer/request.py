@@ -1,6 +1,6 @@
 """What is asked of the recogniser, and what it answers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Optional, Tuple
 
 from recognizer.audio import Samples
@@ -72,7 +72,7 @@ class Recognition:
         window_s: of sound that the encoder saw.
         words: of the text, where they were asked for; joined by blanks they are it.
         is_suppressed: there was a text, and it was taken for noise.
-        signs: that somebody said the text (doubt.py); None where nothing else but Whisper was asked.
+        signs: of whether somebody said the text (doubt.py); None where nothing else but Whisper was asked.
     """
 
     text: str
@@ -84,4 +84,4 @@ class Recognition:
     window_s: float
     words: Tuple[TimedWord, ...] = ()
     is_suppressed: bool = False
-    signs: Optional[Signs] = None
+    signs: Optional[Signs] = field(default=None, repr=False)  # more than a hundred numbers

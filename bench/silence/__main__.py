@@ -97,7 +97,10 @@ def _fitted(trials: Sequence[Trial]) -> str:
     most = int(_MOST_IN_15_MIN * sum(one.duration_s for one in noises) / 900)
     always = sum(list(one.sent_below).count(math.inf) for one in noises)
     spoken_signs, noise_signs = ([signs for one in group for signs in one.signs] for group in (spoken, noises))
-    return written(fit(spoken_signs, noise_signs, max(0, most - always)))
+    try:
+        return written(fit(spoken_signs, noise_signs, max(0, most - always)))
+    except ValueError as error:
+        raise SystemExit(f"--fit: {error}; take more recordings") from error
 
 
 def _processor() -> str:

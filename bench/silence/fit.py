@@ -32,7 +32,15 @@ class Line(NamedTuple):
 
 
 def fit(said: Sequence[Signs], unsaid: Sequence[Signs], n_most: int) -> Line:
-    """Of what nobody said so many are above 0."""
+    """Of what nobody said so many are above 0.
+
+    Raises:
+        ValueError: there are no texts of one side.
+    """
+    if not said or not unsaid:
+        raise ValueError(
+            "a line is fitted between doubtful texts that were said and such that were not: one side has none"
+        )
     line = _between(said, unsaid)
     highest = sorted(map(line.said, unsaid), reverse=True)
     return line._replace(offset=line.offset - highest[n_most]) if n_most < len(unsaid) else line

@@ -128,6 +128,13 @@ def test_a_line_is_fitted_between_what_was_said_and_what_was_not_however_many_th
     assert line.voice[0] > 3 * max(map(abs, line.voice[1:]))
 
 
+def test_no_line_is_fitted_to_one_side_alone() -> None:
+    with pytest.raises(ValueError, match="one side has none"):
+        fit(drawn(3, 4.0, 1.0), [], n_most=0)
+    with pytest.raises(ValueError, match="one side has none"):
+        fit([], drawn(3, 4.0, 1.0), n_most=0)
+
+
 def test_the_line_in_use_stands_as_the_fit_writes_it() -> None:
     line = Line(HEARD, OFFSET, VOICE)
     assert written(line) in Path(recognizer.voice.__file__).read_text()
