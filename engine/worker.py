@@ -126,7 +126,7 @@ class EngineWorker:
         self._give_back()
 
     def _rest(self, now_s: float) -> Optional[float]:
-        """While nobody speaks, give back what the last work took when it is time; returns in how many seconds that is."""
+        """While nobody speaks, give back in time what the last work took; returns in how many seconds."""
         if self._worked_s is None or self._listener.open_since_s is not None:
             return None
         due_in_s = self._worked_s + _REST_S - now_s
