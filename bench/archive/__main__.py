@@ -16,14 +16,13 @@ from bench import command
 from bench.archive.rows import COLUMNS, Row
 from bench.recordings import read_spoken
 from bench.report import Report, table
-from bench.serving import Recognise, through
+from bench.serving import Recognise, own, through
 from bench.speech import error_rate, segments
 from engine.cores import usable_cores
 from recognizer.audio import SAMPLE_RATE
 from recognizer.recognizer import Recognizer
 from recognizer.request import Request
 from recognizer.settings import RecognizerSettings
-from tests.harness.server import ServerProcess
 
 LANGUAGE = "ko"
 
@@ -73,7 +72,7 @@ def _parse() -> argparse.Namespace:
 
 def _own(stack: ExitStack, **model: str) -> Recognise:
     """Through a server that ends with the `stack`."""
-    server = stack.enter_context(ServerProcess({"model": {"language": LANGUAGE, **model}}))
+    server = stack.enter_context(own(1, language=LANGUAGE, **model))
     return through("127.0.0.1", server.port)
 
 
